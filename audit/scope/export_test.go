@@ -1,0 +1,10 @@
+package scope
+
+import "syscall"
+
+// Divert makes w dial what f returns. Nothing but the last check, the one
+// between socket() and connect(), then stands between a target and f's address.
+func Divert(w *Wall, f func(address string) string) { w.divert = f }
+
+// CauseOf is the table behind Failure.Cause.
+func CauseOf(errno syscall.Errno) Cause { return causeOf(errno) }
