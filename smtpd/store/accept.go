@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Accept makes m durable and returns its position. On nil it is on disk and
@@ -38,7 +39,7 @@ func (s *Store) Accept(ctx context.Context, m Message) (int64, error) {
 	}
 	err = s.write.apply(ctx, op{
 		do:    row.insert,
-		then:  s.accepted,
+		then:  func() { s.accepted(row.size) },
 		bytes: int64(len(env) + len(row.inline)),
 	})
 	if err != nil {
@@ -74,8 +75,9 @@ func (r *messageRow) insert(tx *sql.Tx) error {
 	return engineError("insert body", err)
 }
 
-func (s *Store) accepted() {
+func (s *Store) accepted(size int64) {
 	s.count.Add(1)
+	s.bytes.Add(size)
 	select {
 	case s.news <- struct{}{}:
 	default:
@@ -94,7 +96,7 @@ const deleteStep = 200
 
 // Delete removes one message. ErrNotFound when there is none of that id.
 func (s *Store) Delete(ctx context.Context, id string) error {
-	n, _, err := s.deleteWhere(ctx, `id = ?`, id)
+	n, err := s.deleteWhere(ctx, `id = ?`, id)
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}
@@ -104,58 +106,104 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 // DeleteAll removes every message that was there when it was called, in steps,
 // and returns how many. When it fails, or ctx ends, the steps before it stay
 // done.
-func (s *Store) DeleteAll(ctx context.Context) (total int64, err error) {
+func (s *Store) DeleteAll(ctx context.Context) (int64, error) {
 	head, err := s.Head(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var last int64
+	return s.deleteSteps(ctx, func() (string, []any) {
+		return `seq IN (SELECT seq FROM messages WHERE seq <= ? ORDER BY seq LIMIT ?)`, []any{head, deleteStep}
+	})
+}
+
+// Trim removes the oldest messages, in steps, until there are at most messages
+// of them, of at most bytes together, none accepted before the given time. A
+// zero value does not bound. It returns how many went.
+func (s *Store) Trim(ctx context.Context, messages, bytes int64, before time.Time) (int64, error) {
+	n, err := s.deleteSteps(ctx, func() (string, []any) {
+		over := s.count.Load() - messages
+		if messages <= 0 || over <= 0 {
+			return "", nil
+		}
+		return `seq IN (SELECT seq FROM messages ORDER BY seq LIMIT ?)`, []any{min(over, deleteStep)}
+	})
+	if err != nil {
+		return n, err
+	}
+	m, err := s.deleteSteps(ctx, func() (string, []any) {
+		over := s.bytes.Load() - bytes
+		if bytes <= 0 || over <= 0 {
+			return "", nil
+		}
+		// The oldest whose predecessors do not make up for what is too much.
+		return `seq IN (SELECT seq FROM (SELECT seq, sum(size) OVER (ORDER BY seq) - size AS gone
+			FROM (SELECT seq, size FROM messages ORDER BY seq LIMIT ?)) WHERE gone < ?)`, []any{deleteStep, over}
+	})
+	if n += m; err != nil || before.IsZero() {
+		return n, err
+	}
+	m, err = s.deleteSteps(ctx, func() (string, []any) {
+		// By position, which is the order of arrival but for a clock set back.
+		return `seq IN (SELECT seq FROM (SELECT seq, received_at FROM messages ORDER BY seq LIMIT ?) WHERE received_at < ?)`,
+			[]any{deleteStep, before.UnixNano()}
+	})
+	return n + m, err
+}
+
+// deleteSteps removes what next names, step by step, until it names nothing.
+func (s *Store) deleteSteps(ctx context.Context, next func() (where string, args []any)) (total int64, err error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
-		n, seq, err := s.deleteWhere(ctx, `seq IN (SELECT seq FROM messages WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)`,
-			last, head, deleteStep)
+		where, args := next()
+		if where == "" {
+			return total, nil
+		}
+		n, err := s.deleteWhere(ctx, where, args...)
 		if err != nil || n == 0 {
 			return total, err
 		}
-		total, last = total+n, seq
+		total += n
 	}
 }
 
-// deleteWhere removes what the condition names in one transaction. It returns
-// how many and the highest position among them.
-func (s *Store) deleteWhere(ctx context.Context, where string, args ...any) (n, last int64, err error) {
+// deleteWhere removes what the condition names in one transaction.
+func (s *Store) deleteWhere(ctx context.Context, where string, args ...any) (int64, error) {
 	var ids []string
-	err = s.write.apply(ctx, op{
+	var size int64
+	err := s.write.apply(ctx, op{
 		do: func(tx *sql.Tx) error {
-			ids, last = ids[:0], 0
-			rows, err := tx.Query(`DELETE FROM messages WHERE `+where+` RETURNING seq, id`, args...)
+			ids, size = ids[:0], 0
+			rows, err := tx.Query(`DELETE FROM messages WHERE `+where+` RETURNING id, size`, args...)
 			if err != nil {
 				return engineError("delete messages", err)
 			}
 			defer rows.Close()
 			for rows.Next() {
-				var seq int64
 				var id string
-				if err := rows.Scan(&seq, &id); err != nil {
+				var n int64
+				if err := rows.Scan(&id, &n); err != nil {
 					return engineError("delete messages", err)
 				}
-				ids, last = append(ids, id), max(last, seq)
+				ids, size = append(ids, id), size+n
 			}
 			return engineError("delete messages", rows.Err())
 		},
-		then: func() { s.count.Add(-int64(len(ids))) },
+		then: func() {
+			s.count.Add(-int64(len(ids)))
+			s.bytes.Add(-size)
+		},
 	})
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	// The rows are gone for good; a file that a crash leaves here is an orphan,
 	// which sweep removes.
 	for _, id := range ids {
 		os.Remove(s.bodyPath(id))
 	}
-	return int64(len(ids)), last, nil
+	return int64(len(ids)), nil
 }
 
 // sweep removes what a crash left in the folder of bodies: files that were

@@ -110,16 +110,18 @@ func (s *Store) Raw(ctx context.Context, id string) (Raw, error) {
 	if !ValidID(id) {
 		return nil, ErrNotFound
 	}
+	var isInline bool
 	var inline []byte
 	err := s.rdb.QueryRowContext(ctx,
-		`SELECT b.bytes FROM messages m LEFT JOIN bodies b ON b.seq = m.seq WHERE m.id = ?`, id).Scan(&inline)
+		`SELECT b.seq IS NOT NULL, b.bytes FROM messages m LEFT JOIN bodies b ON b.seq = m.seq WHERE m.id = ?`,
+		id).Scan(&isInline, &inline)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, engineError("read body", err)
 	}
-	if inline != nil {
+	if isInline {
 		return inlineRaw{bytes.NewReader(inline)}, nil
 	}
 	r, err := openBody(s.bodyPath(id))

@@ -30,8 +30,9 @@ type Store struct {
 	wdb    *sql.DB
 	rdb    *sql.DB
 	lock   *os.File
-	bodies string // folder of the bodies that are files
-	count  atomic.Int64
+	bodies string        // folder of the bodies that are files
+	count  atomic.Int64  // messages
+	bytes  atomic.Int64  // of all messages
 	news   chan struct{} // one slot: something was accepted since it was last emptied
 }
 
@@ -114,11 +115,13 @@ func openSQLite(ctx context.Context, path string) (_ *Store, err error) {
 	s.rdb.SetMaxOpenConns(readers)
 	s.rdb.SetMaxIdleConns(readers)
 
-	var n int64
-	if err := s.rdb.QueryRowContext(ctx, `SELECT count(*) FROM messages`).Scan(&n); err != nil {
+	var count, size int64
+	err = s.rdb.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(size), 0) FROM messages`).Scan(&count, &size)
+	if err != nil {
 		return nil, err
 	}
-	s.count.Store(n)
+	s.count.Store(count)
+	s.bytes.Store(size)
 	if err := s.sweep(ctx); err != nil {
 		return nil, err
 	}
@@ -198,4 +201,3 @@ func (s *Store) release() error {
 	}
 	return errors.Join(errs...)
 }
-

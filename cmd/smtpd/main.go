@@ -1,0 +1,192 @@
+// Command smtpd is an SMTP server for test mail and small real sites. Started
+// without flags it takes every mail on 127.0.0.1:2525, keeps it durably, and
+// shows it on http://127.0.0.1:8025.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"postern.example/smtpd"
+)
+
+// Exit codes.
+const (
+	exitDrained     = 0
+	exitEnvironment = 1
+	exitUsage       = 2
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the program, but for the process around it.
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := command(stdout, stderr)
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return exitDrained
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(stderr, "smtpd: "+line)
+	}
+	var env environmentError
+	if errors.As(err, &env) {
+		return exitEnvironment
+	}
+	return exitUsage
+}
+
+// environmentError marks what is not the user's wording: a port in use, a
+// folder that cannot be written.
+type environmentError struct{ error }
+
+func (e environmentError) Unwrap() error { return e.error }
+
+func command(stdout, stderr io.Writer) *cobra.Command {
+	var configFile, logFormat string
+	cmd := &cobra.Command{
+		Use:   "smtpd",
+		Short: "An SMTP server that keeps what it accepts",
+		Long: `smtpd takes every mail that is sent to it, keeps it on disk before it says 250,
+and lets you read it back. In capture mode, the default, it sends nothing on.
+
+Every flag can be set by a variable (--max-size by SMTPD_MAX_SIZE; values of a
+flag that may stand several times are separated by commas) and in the file that
+--config names. Flags go over variables, variables over the file.
+
+SIGTERM and SIGINT drain: idle clients get 421, transactions under way end.
+
+Exit: 0 drained, 1 the environment failed (port in use, folder not writable,
+store gone), 2 bad usage or configuration (every fault is named).`,
+		Example:       "  smtpd\n  smtpd --smtp 127.0.0.1:0 --ephemeral",
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := configure(cmd, configFile)
+			if err != nil {
+				return err
+			}
+			if cfg.Log, err = logger(stderr, logFormat); err != nil {
+				return err
+			}
+			cfg.Ready = func(b smtpd.Bound) {
+				welcome(stdout, b)
+				notify(cfg.Log, daemon.SdNotifyReady)
+			}
+			return serve(cmd.Context(), cfg)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	for _, s := range smtpd.Settings() {
+		switch {
+		case s.Switch:
+			f.Bool(s.Name, false, s.Usage)
+		case s.Many:
+			f.StringArray(s.Name, nil, s.Usage)
+		default:
+			f.String(s.Name, "", s.Usage)
+		}
+	}
+	f.StringVar(&configFile, "config", os.Getenv("SMTPD_CONFIG"), "read settings from `FILE` (YAML)")
+	f.StringVar(&logFormat, "log", envOr("SMTPD_LOG", "text"), "log as `text|json`, on standard error")
+	return cmd
+}
+
+func envOr(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// configure lays flags over variables over the file, and reports every fault of
+// all three.
+func configure(cmd *cobra.Command, file string) (smtpd.Config, error) {
+	var cfg smtpd.Config
+	var errs []error
+	if file != "" {
+		errs = append(errs, cfg.Load(file))
+	}
+	for _, s := range smtpd.Settings() {
+		name := "SMTPD_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok {
+			values := []string{v}
+			if s.Many {
+				values = strings.Split(v, ",")
+			}
+			if err := cfg.Set(s.Name, values...); err != nil {
+				errs = append(errs, fmt.Errorf("variable %s: %w", name, err))
+			}
+		}
+	}
+	for _, s := range smtpd.Settings() {
+		flag := cmd.Flags().Lookup(s.Name)
+		if !flag.Changed {
+			continue
+		}
+		values := []string{flag.Value.String()}
+		if s.Many {
+			values, _ = cmd.Flags().GetStringArray(s.Name)
+		}
+		if err := cfg.Set(s.Name, values...); err != nil {
+			errs = append(errs, fmt.Errorf("flag --%w", err))
+		}
+	}
+	errs = append(errs, cfg.Validate())
+	return cfg, errors.Join(errs...)
+}
+
+func logger(w io.Writer, format string) (*slog.Logger, error) {
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, nil)), nil
+	case "text":
+		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return slog.New(tint.NewHandler(w, &tint.Options{TimeFormat: "15:04:05.000"})), nil
+		}
+		return slog.New(slog.NewTextHandler(w, nil)), nil
+	}
+	return nil, fmt.Errorf("flag --log: %q is neither text nor json", format)
+}
+
+func serve(ctx context.Context, cfg smtpd.Config) error {
+	srv, err := smtpd.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer ignoreHangup(cfg.Log)()
+	stopping := context.AfterFunc(ctx, func() { notify(cfg.Log, daemon.SdNotifyStopping) })
+	defer stopping()
+	if err := srv.Run(ctx); err != nil {
+		return environmentError{err}
+	}
+	return nil
+}
+
+// notify tells systemd, when smtpd runs under it.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("sd_notify", "cause", err)
+	}
+}

@@ -1,0 +1,81 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"postern.example/smtpd/store"
+)
+
+var errTooLarge = errors.New("message over the size limit")
+
+// copyBuffers are shared: one for each message would be most of its cost.
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// receive takes one message, whichever road it came by: it adds the Received
+// field, bounds the body, and returns the message's id once it is on disk.
+// Beyond MaxSize nothing of it is kept and the rest of r is left unread.
+func (s *Server) receive(ctx context.Context, env store.Envelope, r io.Reader) (string, error) {
+	now := s.cfg.now()
+	id := store.NewID(now)
+	body := s.store.NewBody()
+	defer body.Discard()
+	if _, err := io.WriteString(body, s.receivedField(id, env, now)); err != nil {
+		return "", err
+	}
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(buf)
+	// A plain Writer and Reader, so that the buffer is used.
+	n, err := io.CopyBuffer(struct{ io.Writer }{body}, io.LimitReader(r, int64(s.cfg.MaxSize)+1), buf[:])
+	if err != nil {
+		return "", fmt.Errorf("receive message: %w", err)
+	}
+	if n > int64(s.cfg.MaxSize) {
+		return "", errTooLarge
+	}
+	if _, err := s.store.Accept(ctx, store.Message{ID: id, Received: now, Envelope: env, Body: body}); err != nil {
+		return "", err
+	}
+	s.cfg.Log.Info("accepted", "id", id, "via", env.Via, "remote", env.Remote,
+		"mail_from", env.MailFrom, "recipients", len(env.RcptTo), "bytes", n)
+	return id, nil
+}
+
+// receivedField is the trace field that RFC 5321, section 4.4, puts in front.
+// A recipient stands in it only when there is no other to be given away.
+func (s *Server) receivedField(id string, env store.Envelope, now time.Time) string {
+	host, _, err := net.SplitHostPort(env.Remote)
+	if err != nil {
+		host = env.Remote
+	}
+	if strings.Contains(host, ":") {
+		host = "IPv6:" + host // RFC 5321, section 4.1.3
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Received: from %s ([%s])\r\n\tby %s with %s id %s", fieldName(env.Helo), host, s.cfg.Hostname, env.Via, id)
+	if len(env.RcptTo) == 1 {
+		fmt.Fprintf(&b, "\r\n\tfor <%s>", env.RcptTo[0].Address)
+	}
+	fmt.Fprintf(&b, ";\r\n\t%s\r\n", now.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	return b.String()
+}
+
+// fieldName is the client's name for itself when that is a domain or an address
+// literal, and "unknown" when it is anything that could break the field.
+func fieldName(helo string) string {
+	for _, c := range []byte(helo) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.:[]", c) >= 0) {
+			return "unknown"
+		}
+	}
+	if helo == "" {
+		return "unknown"
+	}
+	return helo
+}
