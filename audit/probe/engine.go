@@ -1,0 +1,429 @@
+package probe
+
+import (
+	"container/heap"
+	"context"
+	"net/netip"
+	"time"
+
+	"postern.example/audit/record"
+	"postern.example/audit/scope"
+)
+
+// Config is how a Run goes about it. All but Dial may stay zero.
+type Config struct {
+	Dial Dial
+	// Rate and HostRate are attempts a second, over all and for one host. 0 sets
+	// no limit but the windows.
+	Rate, HostRate float64
+	// InFlight and HostInFlight are attempts at once, over all and for one
+	// target. 0 means 2048 and 300; InFlight never exceeds what the descriptor
+	// limit allows.
+	InFlight, HostInFlight int
+	// Tries is how often a silent port is tried at most; 0 means 10. It is tried
+	// twice unless the target has shown that later attempts can succeed.
+	Tries int
+	// Progress, if set, is called now and then and once at the end, by the
+	// goroutine that called Run. It must return quickly.
+	Progress func(Progress)
+}
+
+func (c Config) withDefaults() Config {
+	if c.InFlight <= 0 {
+		c.InFlight = defaultInFlight
+	}
+	c.InFlight = min(c.InFlight, maxOpen())
+	if c.HostInFlight <= 0 {
+		c.HostInFlight = defaultInHost
+	}
+	if c.Tries <= 0 {
+		c.Tries = defaultTries
+	}
+	c.Tries = min(c.Tries, 100)
+	return c
+}
+
+// Job is a target and the TCP ports to look at. Jobs with the same Host share
+// one HostRate.
+type Job struct {
+	Host   int
+	Target scope.Target
+	Ports  record.PortSet
+}
+
+// Result is the final word on one port.
+type Result struct {
+	Job      int // index of the job
+	Port     uint16
+	State    record.State
+	Evidence record.Evidence
+	Answered bool   // the target itself answered, to this attempt
+	Detail   string // what failed, for record.LocalFailure
+}
+
+// Progress is how far a Run is.
+type Progress struct {
+	Done, Total int // ports
+	Open        int
+}
+
+// progressEvery is the least time between two calls of Config.Progress.
+const progressEvery = 100 * time.Millisecond
+
+// Run looks at every port of every job and calls emit once for each port, from
+// the calling goroutine, in no particular order. When ctx ends it stops at once:
+// ports that were not settled by then are not emitted. It returns when the last
+// goroutine it started has handed in its result.
+func Run(ctx context.Context, cfg Config, jobs []Job, emit func(Result)) {
+	cfg = cfg.withDefaults()
+	e := &engine{
+		cfg:     cfg,
+		emit:    emit,
+		limit:   float64(cfg.InFlight),
+		results: make(chan result, cfg.InFlight),
+		pace:    newPacer(cfg.Rate),
+	}
+	paces := make(map[int]*pacer)
+	for i, j := range jobs {
+		p := paces[j.Host]
+		if p == nil {
+			q := newPacer(cfg.HostRate)
+			p = &q
+			paces[j.Host] = p
+		}
+		l := &lane{
+			job: i, target: j.Target, ports: j.Ports, fresh: j.Ports.Len(),
+			window: newWindow(cfg.HostInFlight), pace: p, held: make(map[uint16]uint16),
+		}
+		e.total += l.fresh
+		if l.fresh > 0 {
+			e.live++
+			e.queue(l)
+		}
+		e.lanes = append(e.lanes, l)
+	}
+	e.run(ctx)
+	e.report(time.Time{})
+}
+
+type result struct {
+	lane  *lane
+	a     attempt
+	local netip.AddrPort
+	err   error
+	took  time.Duration
+}
+
+// engine is the state of a Run. It belongs to one goroutine; the others only
+// send results.
+type engine struct {
+	cfg     Config
+	emit    func(Result)
+	results chan result
+	lanes   []*lane
+
+	ready []*lane // take turns
+	timed timed   // wait for a time
+	live  int     // lanes that are not finished
+
+	inFlight int
+	limit    float64 // at most this many in flight; shrinks when the machine runs short
+	pace     pacer
+	paused   time.Time
+	strikes  int
+
+	done, total, open int
+	reported          time.Time
+}
+
+func (e *engine) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for e.live > 0 && ctx.Err() == nil {
+		var alarm <-chan time.Time
+		if wake := e.dispatch(ctx); !wake.IsZero() {
+			timer.Reset(max(time.Until(wake), 0))
+			alarm = timer.C
+		}
+		select {
+		case r := <-e.results:
+			e.handle(ctx, r)
+			for more := true; more; {
+				select {
+				case r := <-e.results:
+					e.handle(ctx, r)
+				default:
+					more = false
+				}
+			}
+			e.report(time.Now())
+		case <-alarm:
+		case <-ctx.Done():
+		}
+	}
+	for e.inFlight > 0 {
+		e.handle(ctx, <-e.results)
+	}
+	for _, l := range e.lanes {
+		// Stopped halfway: what was settled but held back is still true.
+		e.release(l)
+	}
+}
+
+// dispatch sends what may be sent now. It returns when to look again, or the
+// zero time when only a result can change anything.
+func (e *engine) dispatch(ctx context.Context) time.Time {
+	for e.inFlight < max(int(e.limit), 1) {
+		now := time.Now()
+		if e.paused.After(now) {
+			return e.paused
+		}
+		for len(e.timed) > 0 && !e.timed[0].at.After(now) {
+			e.ready = append(e.ready, heap.Pop(&e.timed).(waiting).lane)
+		}
+		if len(e.ready) == 0 {
+			if len(e.timed) > 0 {
+				return e.timed[0].at
+			}
+			return time.Time{}
+		}
+		if t := e.pace.at(); t.After(now) {
+			return t
+		}
+		l := e.ready[0]
+		e.ready = e.ready[1:]
+		switch what, at := l.look(now); what {
+		case idle:
+			l.queued = false
+		case wait:
+			heap.Push(&e.timed, waiting{at, l})
+		case send:
+			e.pace.take(now)
+			l.pace.take(now)
+			e.inFlight++
+			e.ready = append(e.ready, l)
+			e.start(ctx, l, l.take())
+		}
+	}
+	return time.Time{}
+}
+
+func (e *engine) start(ctx context.Context, l *lane, a attempt) {
+	timeout := l.rtt.timeout(int(a.silent))
+	go func() {
+		began := time.Now()
+		local, err := e.cfg.Dial(ctx, l.target, a.port, timeout)
+		e.results <- result{l, a, local, err, time.Since(began)}
+	}()
+}
+
+func (e *engine) queue(l *lane) {
+	if !l.queued && !l.finished {
+		l.queued = true
+		e.ready = append(e.ready, l)
+	}
+}
+
+// handle takes in one result.
+func (e *engine) handle(ctx context.Context, r result) {
+	l, a := r.lane, r.a
+	e.inFlight--
+	l.inFlight--
+	o := Classify(l.target.Addr(), r.err)
+	now := time.Now()
+	if end, ok := ctx.Deadline(); o.Kind == Silent && (ctx.Err() != nil || ok && !now.Before(end)) {
+		o = Outcome{Kind: Canceled} // it did not get its full time
+	}
+	l.learn(now, a, o, r.took)
+	switch o.Kind {
+	case Evident:
+		e.works()
+		if o.State == record.Open && r.local.Addr() == l.target.Addr() {
+			e.hold(l, a, r.local.Port())
+		} else {
+			e.settle(l, a, o)
+		}
+	case Silent:
+		e.works()
+		a.silent++
+		a.last = o.Evidence
+		switch limit := l.tries(e.cfg.Tries); {
+		case int(a.silent) < limit:
+			l.retry = append(l.retry, a)
+		case limit < e.cfg.Tries && len(l.bench) < maxBench:
+			l.bench = append(l.bench, a)
+		default:
+			e.settle(l, a, o)
+		}
+	case Ours:
+		e.blame(now, l, a, o)
+	}
+	e.advance(l)
+}
+
+// advance moves a lane on after something about it changed.
+func (e *engine) advance(l *lane) {
+	if l.finished {
+		return
+	}
+	if l.settled() {
+		e.unbench(l)
+	}
+	if l.settled() {
+		if l.dead != "" {
+			e.abandon(l)
+		}
+		e.release(l)
+		l.finished = true
+		e.live--
+		return
+	}
+	e.queue(l)
+}
+
+// unbench gives silent ports the attempts that the target has earned since.
+func (e *engine) unbench(l *lane) {
+	limit := l.tries(e.cfg.Tries)
+	keep := l.bench[:0]
+	for _, a := range l.bench {
+		if int(a.silent) < limit && l.dead == "" {
+			l.retry = append(l.retry, a)
+		} else {
+			keep = append(keep, a)
+		}
+	}
+	l.bench = keep
+}
+
+// hold keeps an open port of our own machine back until the lane is done, and
+// sends it round again when it turns out to be one of our own attempts.
+func (e *engine) hold(l *lane, a attempt, source uint16) {
+	if l.mirrored(a.port, source) {
+		delete(l.held, source)
+		l.retry = append(l.retry, attempt{port: source}, a)
+		return
+	}
+	l.held[a.port] = source
+}
+
+// release emits what was held back or benched.
+func (e *engine) release(l *lane) {
+	for port := range l.held {
+		e.settle(l, attempt{port: port}, Outcome{State: record.Open, Evidence: record.SynAck, Answered: true})
+	}
+	for _, a := range l.bench {
+		e.settle(l, a, Outcome{State: record.Filtered, Evidence: a.last})
+	}
+	l.held, l.bench = nil, nil
+}
+
+// blame handles a failure of our own: the attempt goes back, and who shares its
+// cause waits.
+func (e *engine) blame(now time.Time, l *lane, a attempt, o Outcome) {
+	a.fails++
+	switch o.Blame {
+	case Wall:
+		l.dead = o.Detail
+	case Address:
+		// Attempts that were already on their way fail for the same reason, and
+		// that is one failure.
+		if !l.paused.After(now) {
+			l.strikes++
+			l.paused = now.Add(pause(l.strikes))
+			l.window.lost()
+		}
+		if l.strikes >= maxStrikes {
+			l.dead = o.Detail
+		}
+	case Machine:
+		if !e.paused.After(now) {
+			e.strikes++
+			e.paused = now.Add(pause(e.strikes))
+			e.limit = max(e.limit/2, 1)
+		}
+		if e.strikes >= maxStrikes {
+			e.giveUp(o.Detail)
+		}
+	}
+	if l.dead == "" && a.fails < maxFails {
+		l.retry = append(l.retry, a)
+		return
+	}
+	e.settle(l, a, o)
+}
+
+// works notes that the machine can send.
+func (e *engine) works() {
+	e.strikes = 0
+	e.limit = min(e.limit+1/e.limit, float64(e.cfg.InFlight))
+}
+
+// giveUp ends the run for want of means.
+func (e *engine) giveUp(why string) {
+	for _, l := range e.lanes {
+		if l.dead == "" && !l.finished {
+			l.dead = why
+			e.queue(l)
+		}
+	}
+	for _, l := range e.lanes {
+		if l.inFlight == 0 && !l.finished {
+			e.advance(l)
+		}
+	}
+}
+
+// abandon makes every port of l that is left unknown.
+func (e *engine) abandon(l *lane) {
+	o := Outcome{State: record.Unknown, Evidence: record.LocalFailure, Detail: l.dead}
+	for _, a := range l.retry {
+		e.settle(l, a, o)
+	}
+	l.retry = nil
+	for l.fresh > 0 {
+		e.settle(l, attempt{port: l.takeFresh()}, o)
+	}
+}
+
+func (e *engine) settle(l *lane, a attempt, o Outcome) {
+	e.done++
+	if o.State == record.Open {
+		e.open++
+	}
+	e.emit(Result{Job: l.job, Port: a.port, State: o.State, Evidence: o.Evidence, Answered: o.Answered, Detail: o.Detail})
+}
+
+// report calls Config.Progress; the zero time means the last call.
+func (e *engine) report(now time.Time) {
+	if e.cfg.Progress == nil || !now.IsZero() && now.Sub(e.reported) < progressEvery {
+		return
+	}
+	e.reported = now
+	p := Progress{Done: e.done, Total: e.total, Open: e.open}
+	if !now.IsZero() {
+		for _, l := range e.lanes {
+			p.Done += len(l.bench) + len(l.held)
+			p.Open += len(l.held)
+		}
+	}
+	e.cfg.Progress(p)
+}
+
+// timed is a heap of the lanes that wait, soonest first.
+type timed []waiting
+
+type waiting struct {
+	at   time.Time
+	lane *lane
+}
+
+func (t timed) Len() int           { return len(t) }
+func (t timed) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
+func (t timed) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timed) Push(x any)        { *t = append(*t, x.(waiting)) }
+func (t *timed) Pop() any {
+	old := *t
+	w := old[len(old)-1]
+	*t = old[:len(old)-1]
+	return w
+}
