@@ -1,0 +1,15 @@
+package store
+
+import "fmt"
+
+// SetMaxPages bounds the database, so that a test can fill it.
+func (s *Store) SetMaxPages(n int) error {
+	_, err := s.wdb.Exec(fmt.Sprintf("PRAGMA max_page_count(%d)", n))
+	return err
+}
+
+// SetVersion makes the schema of an open store look like another one's.
+func (s *Store) SetVersion(n int64) error {
+	_, err := s.wdb.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, 1)`, n)
+	return err
+}
