@@ -89,6 +89,7 @@ func (c *Conn) sendBody(ctx context.Context, body io.Reader) (asked time.Time, _
 			return asked, c.fail(badInput(StageBody, "%w", err))
 		}
 		c.deadline(c.cfg.Timeouts.Block)
+		asked = time.Now()
 		sent, werr := c.conn.Write(s.buf)
 		e.Bytes += int64(sent)
 		s.buf = s.buf[:0]
@@ -102,8 +103,7 @@ func (c *Conn) sendBody(ctx context.Context, body io.Reader) (asked time.Time, _
 			return asked, c.fail(ioError(ctx, StageBody, werr))
 		}
 	}
-	asked = time.Now()
-	e.Took = max(asked.Sub(began), 1)
+	e.Took = max(time.Since(began), 1)
 	e.Text = fmt.Sprintf("(%d bytes of message)", read)
 	e.Bytes -= int64(len(".\r\n"))
 	c.emit(e)

@@ -148,10 +148,12 @@ func (c *Conn) send(ctx context.Context, stage Stage, lines ...line) (asked time
 		buf = append(append(buf, l.text...), '\r', '\n')
 	}
 	c.writes++
-	at := time.Since(c.start)
 	c.deadline(c.cfg.Timeouts.Command)
-	_, err := c.conn.Write(buf)
+	// Not from the end of the write: over loopback the server has read, and may
+	// have answered, before the write returns.
 	asked = time.Now()
+	at := asked.Sub(c.start)
+	_, err := c.conn.Write(buf)
 	for _, l := range lines {
 		show := l.show
 		if show == "" {

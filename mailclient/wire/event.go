@@ -31,7 +31,8 @@ type Event struct {
 	At time.Duration `json:"at"`
 	// Took is how long it lasted: of a look-up, a connect, a handshake or the
 	// writing of the message; of the last line of a reply, the round trip from
-	// the end of the write that asked for it. Zero where it does not apply.
+	// the write that asked for it, or its last block. Zero where it does not
+	// apply.
 	Took time.Duration `json:"took,omitempty"`
 	From Side          `json:"from"`
 	Kind EventKind     `json:"kind"`
