@@ -1,0 +1,175 @@
+package mailclient
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/emersion/go-message"
+	_ "github.com/emersion/go-message/charset" // teaches go-message the charsets
+	"golang.org/x/net/html"
+)
+
+// content is what a person reads of a message.
+type content struct {
+	Fields      []Field      `json:"header"`
+	Text        string       `json:"text"`
+	Attachments []attachment `json:"attachments"`
+	Broken      string       `json:"broken,omitempty"`
+}
+
+type attachment struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Size int64  `json:"size"`
+}
+
+// Bounds of what is unpacked, since a small message can nest without end.
+const (
+	maxDepth = 20
+	maxParts = 500
+	maxText  = 4 << 20
+)
+
+// shown are the fields that are read; the rest is for --raw.
+var shown = []string{"From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID"}
+
+func decode(raw []byte) content {
+	d := decoder{}
+	d.Fields, d.Attachments = []Field{}, []attachment{}
+	e, err := message.Read(bytes.NewReader(raw))
+	if e == nil {
+		d.broken(err)
+		d.Text = string(raw[:min(len(raw), maxText)])
+		return d.content
+	}
+	for _, name := range shown {
+		for f := e.Header.FieldsByKey(name); f.Next(); {
+			v, err := f.Text()
+			if err != nil {
+				v = f.Value()
+			}
+			d.Fields = append(d.Fields, Field{name, v})
+		}
+	}
+	d.walk(e, err, 0)
+	d.Text = d.plain.String()
+	if d.Text == "" {
+		d.Text = htmlText(d.html.String())
+	}
+	return d.content
+}
+
+type decoder struct {
+	content
+	plain strings.Builder
+	html  strings.Builder
+	parts int
+}
+
+func (d *decoder) broken(err error) {
+	if d.Broken == "" && err != nil {
+		d.Broken = cut(err.Error(), 200)
+	}
+}
+
+// walk takes an entity apart. A part whose charset or encoding is unknown is
+// still worth showing, as it is.
+func (d *decoder) walk(e *message.Entity, err error, depth int) {
+	if err != nil {
+		d.broken(err)
+	}
+	if d.parts++; d.parts > maxParts || depth > maxDepth {
+		d.broken(errors.New("too many or too deeply nested parts"))
+		return
+	}
+	kind, params, _ := e.Header.ContentType()
+	if mr := e.MultipartReader(); mr != nil {
+		for d.parts <= maxParts {
+			p, err := mr.NextPart()
+			if err == io.EOF {
+				return
+			}
+			if p == nil {
+				d.broken(err)
+				return
+			}
+			d.walk(p, err, depth+1)
+		}
+		return
+	}
+	disp, dparams, _ := e.Header.ContentDisposition()
+	isText := disp != "attachment" && (kind == "text/plain" || kind == "text/html")
+	if !isText {
+		name := dparams["filename"]
+		if name == "" {
+			name = params["name"]
+		}
+		n, err := io.Copy(io.Discard, e.Body)
+		d.broken(err)
+		d.Attachments = append(d.Attachments, attachment{Name: safeName(name), Type: kind, Size: n})
+		return
+	}
+	into := &d.plain
+	if kind == "text/html" {
+		into = &d.html
+	}
+	b, err := io.ReadAll(io.LimitReader(e.Body, maxText+1))
+	d.broken(err)
+	if len(b) > maxText || into.Len()+len(b) > maxText {
+		d.broken(fmt.Errorf("the text has more than %d bytes", maxText))
+		b = b[:max(0, min(len(b), maxText-into.Len()))]
+	}
+	into.Write(b)
+}
+
+// htmlText is the words of an HTML body, a line for each block. Nothing is
+// fetched.
+func htmlText(s string) string {
+	var b strings.Builder
+	z := html.NewTokenizer(strings.NewReader(s))
+	z.SetMaxBuf(maxText)
+	skip := ""
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			return strings.TrimSpace(b.String())
+		case html.TextToken:
+			if skip == "" {
+				t := strings.Join(strings.Fields(string(z.Text())), " ")
+				if t != "" {
+					if n := b.Len(); n > 0 && b.String()[n-1] != '\n' {
+						b.WriteByte(' ')
+					}
+					b.WriteString(t) // Text has resolved the entities
+				}
+			}
+		case html.StartTagToken, html.SelfClosingTagToken:
+			name, _ := z.TagName()
+			switch tag := string(name); tag {
+			case "script", "style", "title", "head":
+				skip = tag
+			case "body":
+				skip = ""
+			case "br", "p", "div", "tr", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "blockquote", "pre", "hr":
+				newline(&b)
+			}
+		case html.EndTagToken:
+			name, _ := z.TagName()
+			switch tag := string(name); tag {
+			case skip:
+				skip = ""
+			case "p", "div", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "table", "blockquote":
+				newline(&b)
+			}
+		}
+	}
+}
+
+func newline(b *strings.Builder) {
+	if b.Len() > 0 && !strings.HasSuffix(b.String(), "\n") {
+		b.WriteByte('\n')
+	}
+}
