@@ -146,15 +146,7 @@ func (c *Config) parse(file string, data []byte) error {
 	}
 	var doc yaml.Node
 	if err := yaml.Load(data, &doc); err != nil {
-		var le *yaml.LoadErrors
-		if errors.As(err, &le) {
-			var errs []error
-			for _, e := range le.Errors {
-				errs = append(errs, fmt.Errorf("%s:%d:%d: %s", file, e.Mark.Line, max(e.Mark.Column, 1), e.Message))
-			}
-			return errors.Join(errs...)
-		}
-		return fmt.Errorf("%s: %w", file, err)
+		return yamlFaults(file, err)
 	}
 	root := &doc
 	if root.Kind == yaml.DocumentNode && len(root.Content) == 1 {
@@ -167,6 +159,26 @@ func (c *Config) parse(file string, data []byte) error {
 		return fmt.Errorf("%s:%d:%d: a mapping of settings is expected", file, root.Line, root.Column)
 	}
 	return c.mapping(file, root)
+}
+
+// yamlFaults gives the parser's errors our form.
+func yamlFaults(file string, err error) error {
+	var list *yaml.LoadErrors
+	var one *yaml.LoadError
+	var faults []*yaml.LoadError
+	switch {
+	case errors.As(err, &list):
+		faults = list.Errors
+	case errors.As(err, &one):
+		faults = []*yaml.LoadError{one}
+	default:
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	var errs []error
+	for _, e := range faults {
+		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", file, e.Mark.Line, max(e.Mark.Column, 1), e.Message))
+	}
+	return errors.Join(errs...)
 }
 
 func (c *Config) mapping(file string, root *yaml.Node) error {

@@ -130,7 +130,9 @@ func configure(cmd *cobra.Command, file string) (smtpd.Config, error) {
 	}
 	for _, s := range smtpd.Settings() {
 		name := "SMTPD_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
-		if v, ok := os.LookupEnv(name); ok {
+		// Empty is how a variable is unset where one cannot unset it; for http
+		// it means off.
+		if v, ok := os.LookupEnv(name); ok && (v != "" || s.Name == "http") {
 			values := []string{v}
 			if s.Many {
 				values = strings.Split(v, ",")
