@@ -165,7 +165,7 @@ func logger(w io.Writer, format string) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, nil)), nil
 	case "text":
 		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return slog.New(tint.NewHandler(w, &tint.Options{TimeFormat: "15:04:05.000"})), nil
+			return slog.New(tint.NewTextHandler(w, &tint.Options{TimeFormat: "15:04:05.000"})), nil
 		}
 		return slog.New(slog.NewTextHandler(w, nil)), nil
 	}
