@@ -48,7 +48,7 @@ func WriteContrast(w io.Writer, c *Comparison, o ContrastTableOptions) error {
 	if c.Runs > 1 {
 		runs = fmt.Sprintf("medians of %d runs each way", c.Runs)
 	}
-	if _, err := fmt.Fprintf(w, "The same message of %d bytes to %s; %s, a new connection for each.\n\n",
+	if _, err := fmt.Fprintf(w, "The same message of %d bytes to %s.\nFigures: %s, on a new connection each time.\n\n",
 		c.Size, count(c.Recipients, "recipient"), runs); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}

@@ -127,6 +127,9 @@ func meansReply(e wire.Event, first bool) string {
 	case code/100 == 2, code/100 == 3:
 		return meansYes(code, e.Verb)
 	}
+	if e.Text[3:] != "" && e.Text[3] == '-' {
+		return "the reply goes on in the next line"
+	}
 	return meansNo(code, e.Verb, text)
 }
 
