@@ -23,7 +23,7 @@ import (
 // nothing is accepted after.
 func TestDrain(t *testing.T) {
 	data := t.TempDir()
-	s := start(t, smtpd.Config{Data: data})
+	s := start(t, smtpd.Config{Data: data}.WithLimits(smtpd.Limits{Linger: 100 * time.Millisecond}))
 	idle := s.hello()
 	before := s.hello()
 	before.send(transaction)
@@ -40,6 +40,9 @@ func TestDrain(t *testing.T) {
 	go func() { stopped <- s.stop() }()
 	idle.expect("421 4.3.2")
 	idle.expectEOF()
+	if status, text := s.do("GET", "/healthz", nil, nil); status != http.StatusServiceUnavailable {
+		t.Errorf("healthz while draining: %d %s", status, text)
+	}
 	inside.send("\r\nbody\r\n.\r\n")
 	inside.expect("250 2.0.0")
 	inside.expect("421 4.3.2")
@@ -81,7 +84,7 @@ func TestDrainIsBounded(t *testing.T) {
 // every acknowledged message is there afterwards, and no more than were sent.
 func TestDrainUnderLoad(t *testing.T) {
 	data := t.TempDir()
-	s := start(t, smtpd.Config{Data: data})
+	s := start(t, smtpd.Config{Data: data}.WithLimits(smtpd.Limits{Linger: 100 * time.Millisecond}))
 	var mu sync.Mutex
 	acknowledged := map[string]string{} // id to body
 	sent := 0
