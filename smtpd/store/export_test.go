@@ -13,3 +13,9 @@ func (s *Store) SetVersion(n int64) error {
 	_, err := s.wdb.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, 1)`, n)
 	return err
 }
+
+// Pragma reads a setting of the connection that commits.
+func (s *Store) Pragma(name string) (value string, err error) {
+	err = s.wdb.QueryRow("PRAGMA " + name).Scan(&value)
+	return value, err
+}

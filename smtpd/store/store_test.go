@@ -511,3 +511,14 @@ func BenchmarkAccept(b *testing.B) {
 		})
 	}
 }
+
+// TestCommitsAreSynced looks at what durability rests on: in WAL mode, FULL is
+// one fsync of the log before a commit returns.
+func TestCommitsAreSynced(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "mail.db"))
+	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "auto_vacuum": "2"} {
+		if got, err := s.Pragma(name); err != nil || got != want {
+			t.Errorf("%s is %s, want %s (%v)", name, got, want, err)
+		}
+	}
+}
