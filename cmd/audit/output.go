@@ -1,0 +1,121 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/term"
+
+	"postern.example/audit/record"
+	"postern.example/audit/report"
+)
+
+// output is a file that a report goes to.
+type output struct {
+	path   string // as it was given
+	real   string // behind symlinks
+	format report.Format
+	mode   os.FileMode
+}
+
+// planOutputs checks, before anything is contacted, that every report can be
+// written: a scan of an hour should not end at a typing mistake.
+func planOutputs(paths []string, inventory string) ([]output, error) {
+	var out []output
+	seen := make(map[string]bool)
+	for _, path := range paths {
+		o, err := planOutput(path, inventory)
+		if err != nil {
+			return nil, fmt.Errorf("--output: %w", err)
+		}
+		if seen[o.real] {
+			return nil, fmt.Errorf("--output: %s stands twice", record.Clean(path))
+		}
+		seen[o.real] = true
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+func planOutput(path, inventory string) (output, error) {
+	format, err := report.FormatOf(path)
+	if err != nil {
+		return output{}, err
+	}
+	real, err := filepath.Abs(path)
+	if err != nil {
+		return output{}, err
+	}
+	// A list of doors that should not be open is for its reader alone.
+	o := output{path: path, real: real, format: format, mode: 0o600}
+	if behind, err := filepath.EvalSymlinks(real); err == nil {
+		o.real = behind
+	}
+	switch info, err := os.Stat(o.real); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return o, err
+	case !info.Mode().IsRegular():
+		return o, fmt.Errorf("%s is not a regular file", record.Clean(path))
+	default:
+		o.mode = info.Mode().Perm()
+		if i, err := os.Stat(inventory); err == nil && os.SameFile(i, info) {
+			return o, fmt.Errorf("%s is the inventory", record.Clean(path))
+		}
+	}
+	f, err := o.temp()
+	if err != nil {
+		return o, err
+	}
+	f.Close()
+	return o, os.Remove(f.Name())
+}
+
+// temp creates an empty file beside the real one.
+func (o output) temp() (*os.File, error) {
+	name := filepath.Join(filepath.Dir(o.real), "."+filepath.Base(o.real)+"."+rand.Text()[:10])
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, o.mode)
+}
+
+// write writes the report whole or not at all: a reader, or a crash, sees the
+// old file or the new one.
+func (o output) write(result record.Run, opts report.Options) (err error) {
+	f, err := o.temp()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			// What failed first is what counts; this only clears up after it.
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := report.Write(f, o.format, result, opts); err != nil {
+		return err
+	}
+	// The umask had its say when the file was made.
+	if err := f.Chmod(o.mode); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), o.real); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(o.real))
+}
+
+// isTerminal reports whether w is one.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
