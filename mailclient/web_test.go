@@ -118,7 +118,8 @@ func TestContrastFails(t *testing.T) {
 		"endless":    {say(200, "application/json", strings.Repeat(" ", 70<<10)), mailclient.ProtocolBroken, "more than"},
 		"broken off": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, mailclient.HostGone, "EOF"},
 		"too slow":   {func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, mailclient.TryAgain, "time"},
-		"not HTTP": {func(w http.ResponseWriter, _ *http.Request) {
+		"not HTTP": {func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body) // else the client's write may fail first
 			c, _, _ := w.(http.Hijacker).Hijack()
 			io.WriteString(c, "220 mail\r\n")
 			c.Close()

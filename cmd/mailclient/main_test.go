@@ -66,6 +66,8 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Files: []string{f},
 				Setup: func(e *testscript.Env) error {
+					// The race detector holds each process for a second at its end.
+					e.Setenv("GORACE", "atexit_sleep_ms=0")
 					for name, text := range map[string]string{
 						"ca.pem": string(cert.PEM), "barecr": "Subject: bare\rcr\n", "latin1": "\xfc",
 					} {

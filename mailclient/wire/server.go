@@ -137,9 +137,6 @@ func (s Server) String() string {
 	if s.Scheme == LMTP {
 		return string(LMTP) + "://" + (&url.URL{Path: s.Path}).EscapedPath()
 	}
-	host := s.Host
-	if strings.Contains(host, "%") { // the zone of a link-local address
-		host = strings.Replace(host, "%", "%25", 1)
-	}
+	host := strings.Replace(s.Host, "%", "%25", 1) // before the zone of a link-local address
 	return string(s.Scheme) + "://" + net.JoinHostPort(host, strconv.Itoa(int(s.Port)))
 }
