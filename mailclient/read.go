@@ -140,7 +140,7 @@ func WriteReceived(w io.Writer, r *Received) error {
 
 // MarshalJSON gives the id, the size and the decoded content.
 func (r *Received) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
+	return marshal(struct {
 		ID   string `json:"id"`
 		Size int    `json:"size"`
 		content

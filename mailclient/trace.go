@@ -1,6 +1,7 @@
 package mailclient
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,7 +61,17 @@ func (t Trace) MarshalJSON() ([]byte, error) {
 	for i, m := range t.Meanings() {
 		out.Events[i] = event{t.Events[i], m}
 	}
-	return json.Marshal(out)
+	return marshal(out)
+}
+
+// marshal is json.Marshal without the escapes for HTML: < and > are in every
+// address.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
 }
 
 // TraceOptions shape what WriteTrace writes.
