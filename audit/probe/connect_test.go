@@ -10,9 +10,13 @@ import (
 	"postern.example/audit/scope"
 )
 
+func scopeOfLoopback() (*scope.Wall, error) {
+	return scope.New(scope.Config{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
+}
+
 func loopback(t *testing.T) *scope.Wall {
 	t.Helper()
-	w, err := scope.New(scope.Config{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
+	w, err := scopeOfLoopback()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,11 +59,9 @@ func (w *Wall) Dial(ctx context.Context, t Target, port uint16, timeout time.Dur
 		return nil, failure(ctx, err, &q)
 	}
 	conn := &Conn{tcp: c.(*net.TCPConn)}
-	if local, remote := conn.LocalAddr(), conn.RemoteAddr(); local == remote {
-		// The kernel picked the very port we probe as the source, and the SYN
-		// met itself (RFC 9293, section 3.5). Nobody listens there.
+	if conn.self() {
 		conn.Close()
-		return nil, &Failure{Cause: SelfConnect, Err: fmt.Errorf("dial %v: connected to itself", remote)}
+		return nil, &Failure{Cause: SelfConnect, Err: fmt.Errorf("dial %v: connected to itself", want)}
 	}
 	return conn, nil
 }
@@ -139,6 +137,11 @@ func (c *Conn) LocalAddr() netip.AddrPort { return addrPort(c.tcp.LocalAddr()) }
 
 // RemoteAddr returns the target's end.
 func (c *Conn) RemoteAddr() netip.AddrPort { return addrPort(c.tcp.RemoteAddr()) }
+
+// self reports whether both ends are one: the kernel picked the very port we probe
+// as the source, and the SYN met itself (RFC 9293, section 3.5). Nobody listens
+// there. The dialer tries again by itself, but only twice.
+func (c *Conn) self() bool { return c.LocalAddr() == c.RemoteAddr() }
 
 // Close ends the connection with an RST and frees it at once.
 func (c *Conn) Close() error {

@@ -182,3 +182,33 @@ func TestDialTimeout(t *testing.T) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
+
+// A socket that is bound to the port it connects to meets itself.
+func TestSelfConnect(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		t.Run(host, func(t *testing.T) {
+			l, at := listen(t, host)
+			other, err := net.Dial("tcp", at.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if scope.Self(other.(*net.TCPConn)) {
+				t.Error("a connection to a listener counts as one to itself")
+			}
+			if err := other.(*net.TCPConn).SetLinger(0); err != nil {
+				t.Fatal(err)
+			}
+			other.Close()
+			l.Close()
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(at)}
+			c, err := d.Dial("tcp", at.String())
+			if err != nil {
+				t.Skipf("needs a kernel that connects a socket to itself: %v", err)
+			}
+			defer c.Close()
+			if !scope.Self(c.(*net.TCPConn)) {
+				t.Errorf("%v to %v does not count as a connection to itself", c.LocalAddr(), c.RemoteAddr())
+			}
+		})
+	}
+}

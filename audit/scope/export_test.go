@@ -1,6 +1,9 @@
 package scope
 
-import "syscall"
+import (
+	"net"
+	"syscall"
+)
 
 // Divert makes w dial what f returns. Nothing but the last check, the one
 // between socket() and connect(), then stands between a target and f's address.
@@ -8,3 +11,6 @@ func Divert(w *Wall, f func(address string) string) { w.divert = f }
 
 // CauseOf is the table behind Failure.Cause.
 func CauseOf(errno syscall.Errno) Cause { return causeOf(errno) }
+
+// Self reports whether c is connected to itself.
+func Self(c *net.TCPConn) bool { return (&Conn{c}).self() }
