@@ -40,6 +40,7 @@ func WriteContrast(w io.Writer, c *Comparison, o ContrastTableOptions) error {
 	both("accepted after", func(w Way) string { return ms(w.Accepted) })
 	both("closed after", func(w Way) string { return ms(w.Total) })
 	both("kept as", func(w Way) string { return w.ID })
+	row("", "", "")
 	for _, d := range differences {
 		row(d[0], d[1], d[2])
 	}
@@ -70,7 +71,7 @@ var differences = [][3]string{
 	{"resume", "no: a broken transfer starts again", "no for a POST; a GET can go on by Range"},
 	{"codes", "2xx, 354, 4xx try later, 5xx never; finer ones such as 5.1.1", "2xx, 3xx elsewhere, 4xx your fault, 5xx mine; details in the body"},
 	{"encryption", "STARTTLS inside the conversation, or TLS from the start (465)", "TLS from the start, on a URL of its own (https)"},
-	{"hops", "store and forward: each hop adds a Received field", "end to end; proxies in between keep nothing"},
+	{"hops", "store and forward: each hop adds a Received field", "end to end; no proxy in between takes the responsibility over"},
 	{"push and pull", "push only: fetching mail needs IMAP or POP3", "both: POST and GET"},
 	{"framing", "a dot alone ends it, so leading dots are doubled; or BDAT with a count", "Content-Length, or chunks with their sizes"},
 }

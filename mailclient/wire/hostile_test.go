@@ -275,3 +275,52 @@ func (lines) Read(p []byte) (int, error) {
 	return len(p) / 8 * 8, nil
 }
 
+// FuzzServer lets a server say anything at all: the conversation ends, without
+// a panic, and nobody is accepted whom the server did not say 2xx to after 354.
+func FuzzServer(f *testing.F) {
+	f.Add([]byte("220 x\r\n250-x\r\n250-PIPELINING\r\n250 SIZE 9\r\n250 a\r\n250 b\r\n550 c\r\n354 d\r\n250 e\r\n221 f\r\n"))
+	f.Add([]byte("220 x\n250 x\n250 a\n250 b\n250 c\n354 d\n250 e\n"))
+	f.Add([]byte("220 x\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n220 go\r\n421 x\r\n"))
+	f.Add([]byte("220-a\r\n220"))
+	srv := wire.Server{Scheme: wire.SMTP, Host: "127.0.0.1", Port: 25}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		c, err := wire.Dial(t.Context(), srv, wire.Config{
+			TLS: wire.TLSOff,
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				return &canned{Reader: strings.NewReader(string(said))}, nil
+			},
+			Trace: func(wire.Event) {},
+		})
+		if err != nil {
+			if s := err.Error(); s != wire.Printable(s) {
+				t.Errorf("%q is not safe to show", s)
+			}
+			return
+		}
+		defer c.Quit(t.Context())
+		st, err := c.Send(t.Context(), mail(t, "x\r\n", "a@x", "b@y"))
+		for _, s := range st {
+			if s.Err == nil && (s.Reply.Code/100 != 2 || s.Stage != wire.StageBody || !strings.Contains(string(said), "354")) {
+				t.Errorf("accepted: %+v", s)
+			}
+			if s.Stage == "" {
+				t.Errorf("no verdict: %+v", s)
+			}
+		}
+		if e := (*wire.Error)(nil); err != nil && !errors.As(err, &e) {
+			t.Errorf("%T", err)
+		}
+	})
+}
+
+// canned is a connection whose other side has said all it will ever say, one
+// byte at a time.
+type canned struct {
+	net.Conn
+	io.Reader
+}
+
+func (c *canned) Read(p []byte) (int, error) { return c.Reader.Read(p[:min(len(p), 1)]) }
+func (*canned) Write(p []byte) (int, error)  { return len(p), nil }
+func (*canned) Close() error                 { return nil }
+func (*canned) SetDeadline(time.Time) error  { return nil }
