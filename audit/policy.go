@@ -34,7 +34,7 @@ func judge(h *Host, e *Expect, o observed, now time.Time) record.Record {
 	if e == nil {
 		if o.state == record.Open {
 			r.Finding = record.Unexpected
-			r.Severity, r.Advice = unexpected(o.port, known, "nobody declared it")
+			r.Severity, r.Advice = unexpected(o, known, "nobody declared it")
 		}
 		return r
 	}
@@ -43,7 +43,7 @@ func judge(h *Host, e *Expect, o observed, now time.Time) record.Record {
 	switch {
 	case o.state == record.Open && !meant:
 		r.Finding = record.Unexpected
-		r.Severity, r.Advice = unexpected(o.port, known,
+		r.Severity, r.Advice = unexpected(o, known,
 			fmt.Sprintf("it is expected from %s only, and %v is %s", e.From, o.addr, article(scope.ReachOf(o.addr))))
 	case o.state == record.Open && over:
 		r.Finding, r.Severity = record.Expired, record.Medium
@@ -80,7 +80,7 @@ func article(r scope.Reach) string {
 
 // unexpected returns the severity of an open port that should not be, and what
 // to do about it.
-func unexpected(p record.Port, s service, because string) (record.Severity, string) {
+func unexpected(o observed, s service, because string) (record.Severity, string) {
 	sev, what := record.Medium, ""
 	if s.name != "" {
 		what = fmt.Sprintf("; by its number it would be %s", s.name)
@@ -89,7 +89,11 @@ func unexpected(p record.Port, s service, because string) (record.Severity, stri
 		sev = record.High
 		what += ": " + s.why
 	}
-	return sev, fmt.Sprintf("%s%s. Find what listens (on Linux: ss -ltnp 'sport = :%d'), then stop it, bind it to loopback, or declare it under expect with a reason", because, what, p.Number)
+	bind := "bind it to loopback, "
+	if o.addr.IsLoopback() {
+		bind = ""
+	}
+	return sev, fmt.Sprintf("%s%s. Find what listens (on Linux: ss -ltnp 'sport = :%d'), then stop it, %sor declare it under expect with a reason", because, what, o.port.Number, bind)
 }
 
 func missing(o observed) string {
