@@ -187,10 +187,11 @@ func hostPorts() map[uint16]string {
 	return known
 }
 
-// TestHostRole is the host that is audited. It does nothing in an ordinary run.
+// TestHostRole is the host that is audited, when TestNmapAgreesOnHost starts it.
+// In an ordinary run it has nothing to do, and nothing to skip either.
 func TestHostRole(t *testing.T) {
 	if os.Getenv(roleEnv) != host {
-		t.Skip("only a helper of TestNmapAgreesOnHost")
+		return
 	}
 	in := bufio.NewReader(os.Stdin)
 	if _, err := in.ReadString('\n'); err != nil {
