@@ -21,7 +21,8 @@ const module = "postern.example"
 // included. A room that is not listed does not exist. The programs may import
 // any library; nobody may import a program.
 var mayImport = map[string][]string{
-	"smtpd":                    {"smtpd/store", "smtpd/message", "smtpd/inbox", "mailclient/address", "mailclient/wire"},
+	"smtpd":                    {"smtpd/admit", "smtpd/store", "smtpd/message", "smtpd/inbox", "mailclient/address", "mailclient/wire"},
+	"smtpd/admit":              {},
 	"smtpd/message":            {},
 	"smtpd/store":              {"smtpd/message"},
 	"smtpd/inbox":              {"smtpd/store", "smtpd/message"},
