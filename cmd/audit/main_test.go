@@ -47,6 +47,11 @@ func TestMain(m *testing.M) {
 //	closed NAME [HOST]   $NAME is a port on which nothing listens
 //	expand FILE...       replace ${NAME} in files
 //	exits CODE CMD...    run a command that exits with CODE
+//	files GLOB COUNT     COUNT files match, those with a dot in front too
+//	mode FILE OCTAL      FILE has these permissions
+//	[!] link FILE        FILE is a symlink
+//
+// They need no program but audit itself.
 func TestScripts(t *testing.T) {
 	listen := func(ts *testscript.TestScript, args []string) (net.Listener, string) {
 		host := "127.0.0.1"
@@ -88,6 +93,31 @@ func TestScripts(t *testing.T) {
 				}
 				if got != want {
 					ts.Fatalf("exit code %d, want %d", got, want)
+				}
+			},
+			"files": func(ts *testscript.TestScript, neg bool, args []string) {
+				want, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				got, err := filepath.Glob(ts.MkAbs(args[0]))
+				ts.Check(err)
+				if len(got) != want {
+					ts.Fatalf("%d files match %s, want %d: %q", len(got), args[0], want, got)
+				}
+			},
+			"mode": func(ts *testscript.TestScript, neg bool, args []string) {
+				want, err := strconv.ParseUint(args[1], 8, 32)
+				ts.Check(err)
+				info, err := os.Stat(ts.MkAbs(args[0]))
+				ts.Check(err)
+				if got := info.Mode().Perm(); got != os.FileMode(want) {
+					ts.Fatalf("%s has mode %o, want %o", args[0], got, want)
+				}
+			},
+			"link": func(ts *testscript.TestScript, neg bool, args []string) {
+				info, err := os.Lstat(ts.MkAbs(args[0]))
+				ts.Check(err)
+				if is := info.Mode()&os.ModeSymlink != 0; is == neg {
+					ts.Fatalf("%s is a symlink: %v", args[0], is)
 				}
 			},
 		},
