@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -246,7 +247,7 @@ func (l *userLine) parse() error {
 
 // readUsers returns the real path of a file of users and what it holds.
 func readUsers(file string) (string, []byte, error) {
-	path, err := filepath.EvalSymlinks(file)
+	path, err := realPath(file)
 	if err != nil {
 		return "", nil, err
 	}
@@ -277,6 +278,16 @@ func readUsers(file string) (string, []byte, error) {
 		return "", nil, fmt.Errorf("%s is longer than %d MiB", path, maxUsersFile>>20)
 	}
 	return path, data, nil
+}
+
+// realPath follows symlinks. Its errors name the file.
+func realPath(file string) (string, error) {
+	path, err := filepath.EvalSymlinks(file)
+	var named *fs.PathError
+	if err != nil && !errors.As(err, &named) {
+		err = &fs.PathError{Op: "open", Path: file, Err: err}
+	}
+	return path, err
 }
 
 func mustBeRegular(info os.FileInfo, err error) error {

@@ -77,7 +77,7 @@ func userIndex(lines []userLine, name string) int {
 
 // editUsers reads a file, changes its lines and exchanges it, all under a lock.
 func editUsers(file string, create bool, change func([]userLine) ([]userLine, error)) (err error) {
-	path, err := filepath.EvalSymlinks(file)
+	path, err := realPath(file)
 	if create && errors.Is(err, fs.ErrNotExist) {
 		if _, lerr := os.Lstat(file); lerr == nil {
 			return fmt.Errorf("write users: %s leads nowhere", file) // a dangling link
