@@ -35,7 +35,7 @@ var only = []struct {
 	names       string // with spaces between them; * is all
 }{
 	// No StartProcess, NewFile, or anything else that could bring a socket.
-	{"", "os", "Args ErrNotExist Exit File FileInfo FileMode Getwd Interrupt Lstat ModeSticky ModeSymlink O_CREATE O_EXCL O_WRONLY Open OpenFile Readlink Remove Rename SameFile Stat Stderr Stdin Stdout"},
+	{"", "os", "Args ErrNotExist ErrPermission Exit File FileInfo FileMode Getwd Interrupt Lstat ModeSticky ModeSymlink O_CREATE O_EXCL O_WRONLY Open OpenFile PathError Readlink Remove Rename SameFile Stat Stderr Stdin Stdout"},
 	{"audit", "postern.example/audit/scope", "*"},
 	{"audit/probe", "postern.example/audit/scope", "*"},
 	{"cmd/audit", "postern.example/audit/scope", "Public"},

@@ -30,10 +30,10 @@ func planOutputs(paths []string, inventory string) ([]output, error) {
 	for _, path := range paths {
 		o, err := planOutput(path, inventory)
 		if err != nil {
-			return nil, fmt.Errorf("--output: %w", err)
+			return nil, fmt.Errorf("--output %s: %w", record.Clean(path), err)
 		}
 		if seen[o.real] {
-			return nil, fmt.Errorf("--output: %s stands twice", record.Clean(path))
+			return nil, fmt.Errorf("--output %s: it stands twice", record.Clean(path))
 		}
 		seen[o.real] = true
 		out = append(out, o)
@@ -55,16 +55,14 @@ func planOutput(path, inventory string) (output, error) {
 	if behind, err := filepath.EvalSymlinks(real); err == nil {
 		o.real = behind
 	}
-	switch info, err := os.Stat(o.real); {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return o, err
-	case !info.Mode().IsRegular():
-		return o, fmt.Errorf("%s is not a regular file", record.Clean(path))
-	default:
+	// What else a Stat may say, the attempt to write says more plainly.
+	if info, err := os.Stat(o.real); err == nil {
+		if !info.Mode().IsRegular() {
+			return o, errors.New("it is not a regular file")
+		}
 		o.mode = info.Mode().Perm()
 		if i, err := os.Stat(inventory); err == nil && os.SameFile(i, info) {
-			return o, fmt.Errorf("%s is the inventory", record.Clean(path))
+			return o, errors.New("it is the inventory")
 		}
 	}
 	f, err := o.temp()
@@ -75,15 +73,53 @@ func planOutput(path, inventory string) (output, error) {
 	return o, os.Remove(f.Name())
 }
 
-// temp creates an empty file beside the real one.
+// temp creates an empty file beside the real one. Its name means nothing to the
+// user, so an error is about the folder.
 func (o output) temp() (*os.File, error) {
-	name := filepath.Join(filepath.Dir(o.real), "."+filepath.Base(o.real)+"."+rand.Text()[:10])
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, o.mode)
+	folder := filepath.Dir(o.real)
+	name := filepath.Join(folder, "."+filepath.Base(o.real)+"."+rand.Text()[:10])
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, o.mode)
+	if err != nil {
+		return nil, folderError(folder, err)
+	}
+	return f, nil
+}
+
+// folderError says why no file could be created in folder; err is what the
+// system said.
+func folderError(folder string, err error) error {
+	for up := folder; ; up = filepath.Dir(up) {
+		info, err := os.Stat(up)
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("%s is not a folder", record.Clean(up))
+		}
+		if err == nil || up == filepath.Dir(up) {
+			break
+		}
+	}
+	if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the folder %s does not exist", record.Clean(folder))
+	}
+	var p *os.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("the folder %s is not writable: %w", record.Clean(folder), err)
+	}
+	return fmt.Errorf("create a file in the folder %s: %w", record.Clean(folder), err)
 }
 
 // write writes the report whole or not at all: a reader, or a crash, sees the
 // old file or the new one.
-func (o output) write(result record.Run, opts report.Options) (err error) {
+func (o output) write(result record.Run, opts report.Options) error {
+	if err := o.replace(result, opts); err != nil {
+		return fmt.Errorf("write %s: %w", record.Clean(o.path), err)
+	}
+	return nil
+}
+
+func (o output) replace(result record.Run, opts report.Options) (err error) {
 	f, err := o.temp()
 	if err != nil {
 		return err
