@@ -75,14 +75,14 @@ func (d *document) parse(data []byte) *yaml.Node {
 		d.fault(place{1, 1}, "empty: there is nothing to audit")
 		return nil
 	} else if err != nil {
-		d.syntax(err)
+		d.syntax(data, err)
 		return nil
 	}
 	if err := loader.Load(&second); err == nil {
 		d.fault(at(&second), "a second document begins here; an inventory is one document")
 		return nil
 	} else if !errors.Is(err, io.EOF) {
-		d.syntax(err)
+		d.syntax(data, err)
 		return nil
 	}
 	if first.Kind == yaml.DocumentNode && len(first.Content) == 1 {
@@ -114,19 +114,48 @@ func (d *document) plainText(data []byte) bool {
 	return true
 }
 
-// syntax takes over the errors of the parser.
-func (d *document) syntax(err error) {
+// syntax takes over the errors of the parser about data.
+func (d *document) syntax(data []byte, err error) {
 	var all *yaml.LoadErrors
 	var one *yaml.LoadError
 	switch {
 	case errors.As(err, &all):
 		for _, e := range all.Errors {
-			d.fault(place{e.Mark.Line, e.Mark.Column}, "%s", e.Message)
+			d.syntaxFault(data, e)
 		}
 	case errors.As(err, &one):
-		d.fault(place{one.Mark.Line, one.Mark.Column}, "%s", one.Message)
+		d.syntaxFault(data, one)
 	default:
 		d.fault(place{}, "%v", err)
+	}
+}
+
+// syntaxFault puts an error about a tab in plain words: the parser's are about
+// tokens, and a tab cannot be seen.
+func (d *document) syntaxFault(data []byte, e *yaml.LoadError) {
+	p := place{e.Mark.Line, e.Mark.Column}
+	if runeAt(data, p) == '\t' {
+		d.fault(p, "a tab stands here; YAML indents with spaces")
+		return
+	}
+	d.fault(p, "%s", e.Message)
+}
+
+// runeAt returns the character at p, or utf8.RuneError where there is none.
+func runeAt(data []byte, p place) rune {
+	for line := 1; line < p.line; line++ {
+		_, rest, ok := bytes.Cut(data, []byte{'\n'})
+		if !ok {
+			return utf8.RuneError
+		}
+		data = rest
+	}
+	for column := 1; ; column++ {
+		r, n := utf8.DecodeRune(data)
+		if n == 0 || r == '\n' || column >= p.column {
+			return r
+		}
+		data = data[n:]
 	}
 }
 
