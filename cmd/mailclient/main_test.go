@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 //	exits CODE command args...     run it, and want this exit code
 //	serve [tls|unix] VAR script... a scripted server for a connection each, its address in $VAR
 //	bodies VAR file                wait for that server's end, and keep the messages that it read
-//	api VAR                        an HTTP server like smtpd's, its URL in $VAR
+//	api VAR                        an HTTP server like smtpd's, its URL in $VAR, its address in $VAR_ADDR
 //	closed VAR                     the address of a port that nobody listens on
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -117,6 +117,7 @@ func TestScripts(t *testing.T) {
 						s := httptest.NewServer(&fakeAPI{})
 						t.Cleanup(s.Close)
 						ts.Setenv(args[0], s.URL)
+						ts.Setenv(args[0]+"_ADDR", s.Listener.Addr().String())
 					},
 					"closed": func(ts *testscript.TestScript, _ bool, args []string) {
 						l, err := net.Listen("tcp", "127.0.0.1:0")

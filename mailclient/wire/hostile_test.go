@@ -37,6 +37,9 @@ func TestHostile(t *testing.T) {
 		{"is no mail server", "S: SSH-2.0-x\nWAIT", "", "greeting protocol 0"},
 		{"says nothing and closes", "", "", "greeting gone 0"},
 		{"closes in the greeting", "S| 220 he", "", "greeting gone 0"},
+		{"closes in its second digit", "S| 22", "", "greeting gone 0"},
+		{"closes in what is no greeting", "S| HTTP/1.1 4", "", "greeting protocol 0"},
+		{"closes in an alert of TLS", `S| \x15\x03\x01\x00\x02\x02\x46`, "", "greeting protocol 0"},
 		{"code only of digits", "S: 2O0 x\nWAIT", "", "greeting protocol 0"},
 		{"code out of range", "S: 620 x\nWAIT", "", "greeting protocol 0"},
 		{"intermediate code", "S: 120 x\nWAIT", "", "greeting protocol 0"},
@@ -88,6 +91,52 @@ func TestHostile(t *testing.T) {
 				t.Errorf("verdict %v, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestNoGreeting: what does not greet is perhaps no SMTP server at all, and the
+// error says so; a server that began to is one.
+func TestNoGreeting(t *testing.T) {
+	for name, c := range map[string]struct {
+		script, want string
+		kind         wire.Kind
+	}{
+		"closes":      {"", "greeting: nothing greeted: the server closed the connection; perhaps this is no SMTP server, or one to speak to as smtps://", wire.Gone},
+		"silent":      {"WAIT", "greeting: nothing greeted: no answer in time; perhaps this is no SMTP server, or one to speak to as smtps://", wire.TimedOut},
+		"HTTP":        {"S: HTTP/1.1 400 Bad Request\nWAIT", `greeting: what came is no SMTP reply: "HTTP/1.1 400 Bad Request": no reply code`, wire.Protocol},
+		"part":        {"S| HTTP/1.1 400\nWAIT", `greeting: what came is no SMTP reply: "HTTP/1.1 400": no reply code`, wire.Protocol},
+		"in the text": {"S| 220 mail", "greeting: the server closed the connection", wire.Gone},
+		"next line":   {"S: 220-mail\nS| 22", "greeting: the server closed the connection", wire.Gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := wiretest.Serve(t, c.script)
+			limits := wire.Within(brief)
+			if strings.Contains(c.script, "WAIT") && name != "HTTP" {
+				limits.Greeting = 300 * time.Millisecond
+			}
+			var told []string
+			_, err := wire.Dial(t.Context(), target(t, s), wire.Config{Timeouts: limits, Trace: func(e wire.Event) {
+				if e.From == wire.Remote {
+					told = append(told, e.Text)
+				}
+			}})
+			e := (*wire.Error)(nil)
+			if !errors.As(err, &e) || e.Kind != c.kind || e.Error() != c.want {
+				t.Errorf("error %v", err)
+			}
+			if c.kind == wire.Protocol && len(told) != 1 {
+				t.Errorf("the trace shows %q", told)
+			}
+		})
+	}
+	// Behind TLS the advice would be wrong.
+	cert := wiretest.NewCertificate(t)
+	srv := target(t, wiretest.ServeTLS(t, cert, "TLS"))
+	srv.Scheme = wire.SMTPS
+	_, err := wire.Dial(t.Context(), srv, wire.Config{Timeouts: wire.Within(brief)})
+	if err == nil || err.Error() != "greeting: nothing greeted: the server closed the connection; perhaps this is no SMTP server" {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -150,10 +199,12 @@ func TestTrickle(t *testing.T) {
 		defer c.Close()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for range tick.C {
-			if _, err := c.Write([]byte("2")); err != nil {
+		for text := "220 "; ; text += "a" {
+			<-tick.C
+			if _, err := c.Write([]byte(text[:1])); err != nil {
 				return // the client has given up
 			}
+			text = text[1:]
 		}
 	}()
 	srv, _ := wire.ParseServer("smtp://" + l.Addr().String())

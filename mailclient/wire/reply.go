@@ -72,7 +72,17 @@ func (c *Conn) readReply(ctx context.Context, stage Stage, verb string, asked ti
 		case errors.Is(err, bufio.ErrBufferFull):
 			return Reply{}, c.fail(protocolError(stage, "the server sent a line of more than %d bytes", maxReplyLine))
 		case err != nil:
-			return Reply{}, c.fail(ioError(ctx, stage, err))
+			e := ioError(ctx, stage, err)
+			if lost := e.Kind == Gone || e.Kind == TimedOut; lost && stage == StageGreeting && size == 0 {
+				e.Err = c.ungreeted(e.Err)
+			} else if lost && !startsReply(line) {
+				// What waits for a request, or for TLS, may say why it does not
+				// understand without ever ending a line.
+				c.emit(Event{From: Remote, Kind: Answer, Verb: verb, Text: c.blank(string(line)), Bytes: int64(len(line))})
+				_, _, _, perr := parseReplyLine(line)
+				e = c.noReply(stage, line, perr)
+			}
+			return Reply{}, c.fail(e)
 		case size > maxReplyBytes || n >= maxReplyLines:
 			return Reply{}, c.fail(protocolError(stage, "the server's reply does not end"))
 		}
@@ -88,7 +98,7 @@ func (c *Conn) readReply(ctx context.Context, stage Stage, verb string, asked ti
 		c.emit(e)
 		switch {
 		case perr != nil:
-			return Reply{}, c.fail(protocolError(stage, "the server sent %s: %w", quote(c.blank(string(line)), 60), perr))
+			return Reply{}, c.fail(c.noReply(stage, line, perr))
 		case n > 0 && code != r.Code:
 			return Reply{}, c.fail(protocolError(stage, "the lines of one reply say %d and %d", r.Code, code))
 		}
@@ -105,6 +115,34 @@ func (c *Conn) readReply(ctx context.Context, stage Stage, verb string, asked ti
 		c.broken = refusal(stage, r)
 	}
 	return r, nil
+}
+
+// noReply is the error about a line that is not one of a reply.
+func (c *Conn) noReply(stage Stage, line []byte, why error) *Error {
+	const most = 60
+	return protocolError(stage, "what came is no %s reply: %s: %w", c.srv.protocol(), quote(c.blank(string(line)), most), why)
+}
+
+// ungreeted explains the end of a connection on which the server, who speaks
+// first in SMTP, said nothing at all.
+func (c *Conn) ungreeted(err error) error {
+	hint := "perhaps this is no " + c.srv.protocol() + " server"
+	if c.srv.Scheme == SMTP {
+		hint += ", or one to speak to as smtps://"
+	}
+	return fmt.Errorf("nothing greeted: %w; %s", err, hint)
+}
+
+// startsReply reports whether l, a line without its end, could go on to become
+// one of a reply.
+func startsReply(l []byte) bool {
+	for i, b := range l[:min(len(l), 4)] {
+		switch {
+		case i == 0 && (b < '2' || b > '5'), i < 3 && (b < '0' || b > '9'), i == 3 && b != ' ' && b != '-' && b != '\r':
+			return false
+		}
+	}
+	return true
 }
 
 // parseReplyLine splits code, separator and text. The second digit is not held

@@ -140,3 +140,11 @@ func (s Server) String() string {
 	host := strings.Replace(s.Host, "%", "%25", 1) // before the zone of a link-local address
 	return string(s.Scheme) + "://" + net.JoinHostPort(host, strconv.Itoa(int(s.Port)))
 }
+
+// protocol is the name of what is spoken there.
+func (s Server) protocol() string {
+	if s.Scheme == LMTP {
+		return "LMTP"
+	}
+	return "SMTP"
+}
