@@ -112,7 +112,7 @@ func TestFaults(t *testing.T) {
 		"a tab after spaces":  {head + "- name: a\n  \taddress: 127.0.0.1\n", []string{"h.yaml:5:3: a tab stands here; YAML indents with spaces"}},
 		"a tab after a dash":  {head + "-\tname: a\n  address: 127.0.0.1\n", []string{"h.yaml:4:2: a tab stands here; YAML indents with spaces"}},
 		"a tab first of all":  {"\tversion: 1\n", []string{"h.yaml:1:1: a tab stands here; YAML indents with spaces"}},
-		"a tab in a text":     {host("owner: |", "", "\ty"), []string{"h.yaml:8:3: "}},
+		"a tab in a text":     {host("owner: |", "", "\ty"), []string{"h.yaml:8:3: a tab stands here; YAML indents with spaces"}},
 		"no tab":              {"version: 1\nallow: @x\n", []string{"h.yaml:2:8: found character that cannot start any token"}},
 		"not UTF-8":           {"version: 1\nowner: \xff\n", []string{"h.yaml:2:8: byte 0xff"}},
 		"escape":              {"version: 1\n# \x1b[2J\n", []string{"h.yaml:2:3: character U+001B"}},
