@@ -139,7 +139,7 @@ func summary(run record.Run) []string {
 	}
 	i := run.Info
 	done := fmt.Sprintf("%s, %s, %d of %s known, in %s.",
-		count(i.Hosts, "host"), count2(i.Addresses, "address", "addresses"), i.Probed, count(i.Planned, "port"), rounded(i.Duration()))
+		count(i.Hosts, "host"), count2(i.Addresses, "address", "addresses"), i.Probed, count(i.Planned, "port"), span(i.Duration()))
 	if !i.Complete {
 		done += " Incomplete."
 	}
@@ -155,11 +155,18 @@ func count2(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-func rounded(d time.Duration) time.Duration {
-	if d < time.Second {
-		return d.Round(time.Millisecond)
+// span is a time for a person. Loopback answers faster than anybody counts, and
+// "0s" would read as if nothing had been done.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return "less than 1ms"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond).String()
 	}
-	return d.Round(10 * time.Millisecond)
+	return d.Round(time.Second).String()
 }
 
 // shownStates are the columns of the table of hosts: the states that occur.

@@ -111,6 +111,24 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// The time reads as a time, however short or long it was.
+func TestTimeTaken(t *testing.T) {
+	for took, want := range map[time.Duration]string{
+		0:                                     "less than 1ms",
+		700 * time.Microsecond:                "less than 1ms",
+		1400 * time.Microsecond:               "1ms",
+		2345 * time.Millisecond:               "2.35s",
+		61*time.Second + 345*time.Millisecond: "1m1s",
+	} {
+		run := record.Run{Version: record.Version, Info: record.Info{Complete: true, Finished: time.Time{}.Add(took)}}
+		for _, f := range []report.Format{report.Table, report.Markdown} {
+			if got := write(t, f, run, report.Options{}); !strings.Contains(got, ", in "+want+".") {
+				t.Errorf("%v in %s: no %q in\n%s", took, f, want, got)
+			}
+		}
+	}
+}
+
 // No format lets anything through that a terminal would obey or that hides.
 func TestNothingInvisible(t *testing.T) {
 	for _, f := range report.Formats() {

@@ -84,14 +84,26 @@ func showPlan(w io.Writer, p audit.Plan) error {
 	if len(p.Exclude) > 0 {
 		fmt.Fprintf(w, "\nNever: %s", strings.Join(p.Exclude, " "))
 	}
-	fmt.Fprintf(w, "\nIn all: %s, %s, %s, at most about %v if nothing answers\n",
+	fmt.Fprintf(w, "\nIn all: %s, %s, %s, %s\n",
 		count(len(p.Hosts), "host", "hosts"), count(p.Addresses+p.Names, "address", "addresses"),
-		count(p.Ports, "TCP port", "TCP ports"), p.WorstCase.Round(time.Second))
+		count(p.Ports, "TCP port", "TCP ports"), worst(p))
 	for _, n := range p.Notes {
 		fmt.Fprintf(w, "Note: %s\n", record.Clean(n))
 	}
 	_, err := fmt.Fprintln(w, "Nothing was contacted.")
 	return err
+}
+
+// worst says how long the audit takes at most.
+func worst(p audit.Plan) string {
+	d := p.WorstCase
+	if d >= time.Second {
+		d = d.Round(time.Second)
+	}
+	if p.Ports == 0 {
+		return "so nothing to wait for"
+	}
+	return fmt.Sprintf("at most about %v if nothing answers", d)
 }
 
 // ports shortens a list of ranges.

@@ -85,8 +85,8 @@ func (s *scan) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.say("auditing %s: %s, %s, at most about %v if nothing answers", record.Clean(inv.File),
-		count(len(plan.Hosts), "host", "hosts"), count(plan.Ports, "TCP port", "TCP ports"), plan.WorstCase.Round(time.Second))
+	s.say("auditing %s: %s, %s, %s", record.Clean(inv.File),
+		count(len(plan.Hosts), "host", "hosts"), count(plan.Ports, "TCP port", "TCP ports"), worst(plan))
 	done := func() {}
 	if !s.quiet && !s.noProgress && isTerminal(s.err) {
 		opts.Progress, done = bar(s.err)
