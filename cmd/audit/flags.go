@@ -30,9 +30,9 @@ func (s *selection) add(f *pflag.FlagSet) {
 	f.StringVarP(&s.inventory, "inventory", "i", "", "the `FILE` that says which hosts there are and what may be contacted")
 	f.StringArrayVar(&s.hosts, "host", nil, "look at the host of this `NAME` only (may stand several times); narrows the inventory, never widens it")
 	f.StringVar(&s.ports, "ports", "", "look at these ports instead of the inventory's: `SPEC` like 22,80-90,53/udp (TCP unless it says udp)")
-	f.StringVar(&s.method, "method", "auto", "how to probe: auto or connect; syn is not in this version")
-	f.Var(&s.rate, "rate", "at most `N/s` attempts a second over all (default no limit)")
-	f.Var(&s.hostRate, "host-rate", "at most `N/s` attempts a second for each host (default no limit but the congestion window)")
+	f.StringVar(&s.method, "method", "auto", "the `METHOD` of probing: auto or connect; syn is not in this version")
+	f.Var(&s.rate, "rate", "at most `N/s` attempts a second over all, like 500/s or just 500 (default no limit)")
+	f.Var(&s.hostRate, "host-rate", "at most `N/s` attempts a second for each host, like 50/s or just 50 (default no limit but the congestion window)")
 	f.DurationVar(&s.maxTime, "max-time", 0, "stop after this `TIME`, for instance 10m; what was not reached is unknown (default no limit)")
 }
 
@@ -84,7 +84,7 @@ func (p *perSecond) Set(s string) error {
 	// 0 would read as "nothing" and mean "no limit"; the last comparison is for
 	// NaN.
 	if err != nil || !(n > 0) {
-		return errors.New("write it as 500/s, and more than 0")
+		return errors.New("write it as 500/s or 500, and more than 0")
 	}
 	*p = perSecond(n)
 	return nil
