@@ -20,6 +20,9 @@
 // "silent: ok"), ports that stay unknown because of failures on our own side, an
 // interruption, a time limit. A failure of ours is never reported as closed.
 //
+// The expected TCP ports of each address are probed before its others, so that a
+// run cut short knows about them first.
+//
 // This version probes TCP. UDP ports of an inventory are recorded as unknown, with
 // not-probed for evidence, and make the run incomplete, expected or not: they were
 // asked about and there is no answer, and a caller that looks at the exit code

@@ -35,8 +35,8 @@ type Options struct {
 	// Rate and HostRate bound the attempts a second, over all and for each host;
 	// 0 sets no bound.
 	Rate, HostRate float64
-	// MaxTime bounds the whole run; what was not reached is unknown then. 0 sets
-	// no bound.
+	// MaxTime bounds the whole run; what was not reached is unknown then. The
+	// expected ports of each address go first. 0 sets no bound.
 	MaxTime time.Duration
 	// Progress, if set, is called now and then by the goroutine of Run.
 	Progress func(Progress)

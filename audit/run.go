@@ -171,15 +171,28 @@ func (r *runner) checkOverlap() error {
 	return nil
 }
 
-// probe looks at every TCP port of every target.
+// expectedTCP returns the ports that are looked at first: whether a service that
+// people rely on answers is what a run cut short should still be able to say.
+func (h *hostRun) expectedTCP() record.PortSet {
+	var ranges []record.PortRange
+	for p := range h.expect {
+		if p.Proto == record.TCP {
+			ranges = append(ranges, record.PortRange{First: p.Number, Last: p.Number})
+		}
+	}
+	return record.NewPortSet(ranges...)
+}
+
+// probe looks at every TCP port of every target, the expected ones first.
 func (r *runner) probe(ctx context.Context, wall *scope.Wall) {
 	var jobs []probe.Job
 	for i, h := range r.hosts {
+		expected := h.expectedTCP()
 		for _, t := range h.targets {
 			l := &laneRun{host: h, addr: t.Addr(), states: make(map[record.State]int), listed: make(map[record.Port]bool)}
 			h.lanes = append(h.lanes, l)
 			r.lanes = append(r.lanes, l)
-			jobs = append(jobs, probe.Job{Host: i, Target: t, Ports: h.tcp})
+			jobs = append(jobs, probe.Job{Host: i, Target: t, Ports: h.tcp, First: expected})
 		}
 	}
 	cfg := probe.Config{Dial: r.opts.dial, Rate: r.opts.Rate, HostRate: r.opts.HostRate, Progress: r.opts.Progress}

@@ -387,6 +387,8 @@ hosts:
 	})
 }
 
+// A run that is cut short has looked at the expected ports, wherever they lie, if
+// there was time for them.
 func TestRunStopped(t *testing.T) {
 	text := `version: 1
 allow: [10.0.0.0/24]
@@ -412,7 +414,7 @@ hosts:
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d := cmp.Diff([]string{"a 10.0.0.1 1/tcp closed reset missing/medium", "a 10.0.0.1 60000/tcp unknown not-probed"}, briefs(run)); d != "" {
+				if d := cmp.Diff([]string{"a 10.0.0.1 1/tcp closed reset missing/medium", "a 10.0.0.1 60000/tcp closed reset missing/medium"}, briefs(run)); d != "" {
 					t.Error(d)
 				}
 				i := run.Info
@@ -429,6 +431,20 @@ hosts:
 			})
 		})
 	}
+	t.Run("before all that is expected", func(t *testing.T) {
+		o := audit.Options{Rate: 1, MaxTime: 1500 * time.Millisecond}
+		inBubble(t, parse(t, strings.Replace(text, "{port: 1/tcp}", "{port: 1/tcp}, {port: 2/tcp}, {port: 3/udp}", 1)), o, func(netip.Addr, uint16) scope.Cause { return scope.Refused }, func(t *testing.T, run record.Run) {
+			want := []string{
+				"a 10.0.0.1 1/tcp closed reset missing/medium",
+				"a 10.0.0.1 2/tcp closed reset missing/medium",
+				"a 10.0.0.1 60000/tcp unknown not-probed",
+				"a 10.0.0.1 3/udp unknown not-probed",
+			}
+			if d := cmp.Diff(want, briefs(run)); d != "" {
+				t.Error(d)
+			}
+		})
+	})
 	t.Run("before it began", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -49,6 +49,16 @@ type Job struct {
 	Host   int
 	Target scope.Target
 	Ports  record.PortSet
+	// First are those of Ports that are tried before the others, which follow in
+	// ascending order: what a run that is stopped halfway should know by then.
+	// What is not in Ports is not tried.
+	First record.PortSet
+}
+
+// order returns the ports in the order in which they are tried.
+func (j Job) order() []record.PortRange {
+	rest := j.Ports.Without(j.First)
+	return append(j.Ports.Without(rest), rest...)
 }
 
 // Result is the final word on one port.
@@ -92,7 +102,7 @@ func Run(ctx context.Context, cfg Config, jobs []Job, emit func(Result)) {
 			paces[j.Host] = p
 		}
 		l := &lane{
-			job: i, target: j.Target, ports: j.Ports, fresh: j.Ports.Len(),
+			job: i, target: j.Target, ports: j.order(), fresh: j.Ports.Len(),
 			window: newWindow(cfg.HostInFlight), pace: p, held: make(map[uint16]uint16),
 		}
 		e.total += l.fresh

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"postern.example/audit/probe"
 	"postern.example/audit/record"
 	"postern.example/audit/scope"
@@ -253,6 +255,38 @@ func TestTargetsTakeTurns(t *testing.T) {
 		}
 		if n.max > 8 {
 			t.Errorf("%d in flight", n.max)
+		}
+	})
+}
+
+// What a job names first goes first, and every port still has its turn.
+func TestOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ts := targets(t, "10.0.0.1", "10.0.0.2")
+		n := &network{answer: func(_ scope.Target, port uint16, try int) reply {
+			if port == 443 && try == 1 {
+				return reply{err: scope.TimedOut}
+			}
+			return reply{err: scope.Refused}
+		}}
+		first := record.NewPortSet(record.PortRange{First: 99, Last: 100}, record.PortRange{First: 443, Last: 443}, record.PortRange{First: 50000, Last: 50001})
+		got := run(t, t.Context(), probe.Config{Dial: n.dial, InFlight: 1}, []probe.Job{
+			{Target: ts[0], Ports: record.NewPortSet(record.PortRange{First: 97, Last: 102}, record.PortRange{First: 400, Last: 450}), First: first},
+			{Target: ts[1], Ports: ports(1, 3), First: first},
+		})
+		order := make(map[netip.Addr][]uint16)
+		for _, e := range n.log {
+			order[e.to.Addr()] = append(order[e.to.Addr()], e.to.Port())
+		}
+		// 443 is tried again, before any port that was never tried.
+		if d := cmp.Diff([]uint16{99, 100, 443, 443, 97, 98, 101, 102, 400}, order[ts[0].Addr()][:9]); d != "" {
+			t.Error(d)
+		}
+		if d := cmp.Diff([]uint16{1, 2, 3}, order[ts[1].Addr()]); d != "" {
+			t.Error(d)
+		}
+		if len(got[0]) != 6+51 || len(got[1]) != 3 {
+			t.Errorf("%d and %d results", len(got[0]), len(got[1]))
 		}
 	})
 }

@@ -28,9 +28,9 @@ type attempt struct {
 type lane struct {
 	job    int
 	target scope.Target
-	ports  record.PortSet
-	next   uint32 // the next fresh port of ports[0]; 0 when that range is untouched
-	fresh  int    // ports that were never tried
+	ports  []record.PortRange // with fresh ports, in the order of their turns
+	next   uint32             // the next fresh port of ports[0]; 0 when that range is untouched
+	fresh  int                // ports that were never tried
 	retry  []attempt
 	// bench holds the ports that stayed silent often enough, until it is sure
 	// that this target earns no further attempts.

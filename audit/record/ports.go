@@ -148,6 +148,30 @@ func (s PortSet) Add(ports ...uint16) PortSet {
 	return NewPortSet(all...)
 }
 
+// Without returns the ports of s that are not in other; both stay as they are.
+func (s PortSet) Without(other PortSet) PortSet {
+	var out PortSet
+	for _, r := range s {
+		next := int(r.First) // the first port that is not decided
+		for _, o := range other {
+			if int(o.Last) < next {
+				continue
+			}
+			if o.First > r.Last {
+				break
+			}
+			if int(o.First) > next {
+				out = append(out, PortRange{uint16(next), o.First - 1})
+			}
+			next = int(o.Last) + 1
+		}
+		if next <= int(r.Last) {
+			out = append(out, PortRange{uint16(next), r.Last})
+		}
+	}
+	return out
+}
+
 // All yields the ports in ascending order.
 func (s PortSet) All() iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {

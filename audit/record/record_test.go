@@ -79,6 +79,31 @@ func TestParsePorts(t *testing.T) {
 	}
 }
 
+func TestWithout(t *testing.T) {
+	for _, c := range []struct{ from, take, want string }{
+		{"1-65535", "22,443", "1-21,23-442,444-65535"},
+		{"1-65535", "1-65535", ""},
+		{"1-65535", "1,65535", "2-65534"},
+		{"1-10,20-30", "5-25", "1-4,26-30"},
+		{"1-10,20-30", "11-19,31", "1-10,20-30"},
+		{"5", "1-10", ""},
+		{"65535", "65534", "65535"},
+		{"1-10,20-30,40", "2-3,5,22-29,40-50", "1,4,6-10,20-21,30"},
+	} {
+		from, err := record.ParsePorts(c.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take, err := record.ParsePorts(c.take)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := from.TCP.Without(take.TCP).String(); got != c.want {
+			t.Errorf("%s without %s is %s, want %s", c.from, c.take, got, c.want)
+		}
+	}
+}
+
 // A set built from ranges holds exactly the ports of the ranges.
 func FuzzPortSet(f *testing.F) {
 	f.Add(uint16(1), uint16(10), uint16(5), uint16(20), uint16(10))
@@ -104,6 +129,16 @@ func FuzzPortSet(f *testing.F) {
 		}
 		if more := s.Add(probe); !more.Contains(probe) || more.Len() < s.Len() {
 			t.Fatalf("%v with %d is %v", s, probe, more)
+		}
+		only, other := record.NewPortSet(x), record.NewPortSet(y)
+		for _, pair := range [][2]record.PortSet{{only, other}, {other, only}, {s, only}, {s, record.NewPortSet(record.PortRange{First: probe, Last: probe})}, {s, nil}, {only, s}} {
+			left := pair[0].Without(pair[1])
+			if got, want := left.Contains(probe), pair[0].Contains(probe) && !pair[1].Contains(probe); got != want {
+				t.Fatalf("%v without %v is %v, which contains %d: %v", pair[0], pair[1], left, probe, got)
+			}
+			if !slices.Equal(left, record.NewPortSet(left...)) {
+				t.Fatalf("%v without %v is %v, which is out of order", pair[0], pair[1], left)
+			}
 		}
 	})
 }
