@@ -67,7 +67,7 @@ type api struct {
 	timeout time.Duration
 }
 
-func newAPI(base string, timeout time.Duration, dial func(context.Context, string, string) (net.Conn, error)) (*api, error) {
+func newAPI(base string, timeout time.Duration, dial dialFunc) (*api, error) {
 	if base == "" {
 		base = DefaultHTTP
 	}
@@ -80,6 +80,9 @@ func newAPI(base string, timeout time.Duration, dial func(context.Context, strin
 	}
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
+	}
+	if u.Scheme == "http" {
+		dial = answersHTTP(dial)
 	}
 	t := &http.Transport{
 		DialContext:            dial,
@@ -147,10 +150,14 @@ func httpFailure(ctx context.Context, r request, err error) error {
 	if inner := (*url.Error)(nil); errors.As(err, &inner) {
 		err = inner.Err // it quotes the whole URL, with the addresses
 	}
+	if other := (notHTTP{}); errors.As(err, &other) {
+		return failure(ProtocolBroken, "%s %s: %w", r.method, r.path, other)
+	}
 	o := HostGone
 	timeout := net.Error(nil)
 	op := (*net.OpError)(nil)
-	switch text := err.Error(); {
+	text := strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: ")
+	switch {
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		o = TryAgain
 	// net/http has no types for these.
@@ -160,7 +167,7 @@ func httpFailure(ctx context.Context, r request, err error) error {
 	case strings.Contains(text, "malformed"), strings.Contains(text, "headers exceeded"):
 		o = ProtocolBroken
 	}
-	return failure(o, "%s %s: %s", r.method, r.path, wire.Printable(err.Error()))
+	return failure(o, "%s %s: %s", r.method, r.path, wire.Printable(text))
 }
 
 // problem reads the reason of a refusal (RFC 9457).

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 
 	"postern.example/mailclient"
 	"postern.example/mailclient/wire"
+	"postern.example/mailclient/wire/wiretest"
 )
 
 func web(t testing.TB, h http.HandlerFunc) string {
@@ -123,7 +126,7 @@ func TestContrastFails(t *testing.T) {
 			c, _, _ := w.(http.Hijacker).Hijack()
 			io.WriteString(c, "220 mail\r\n")
 			c.Close()
-		}, mailclient.ProtocolBroken, "malformed"},
+		}, mailclient.ProtocolBroken, `what answers is no HTTP server: it says "220 mail"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := mailclient.ContrastOptions{SMTP: mailclient.Options{Server: p.url, Timeout: 20 * time.Second}, HTTP: web(t, c.h)}
@@ -143,6 +146,39 @@ func TestContrastFails(t *testing.T) {
 	_, err := mailclient.Contrast(t.Context(), mailclient.ContrastOptions{SMTP: mailclient.Options{Server: p.url}, HTTP: "ftp://x"}, m)
 	if f := (*mailclient.Failure)(nil); !errors.As(err, &f) || f.Outcome != mailclient.Misused {
 		t.Error(err)
+	}
+}
+
+// TestReadElsewhere: what is no HTTP server is called that, whether it speaks
+// before it is asked, as mail does, or after.
+func TestReadElsewhere(t *testing.T) {
+	log.SetOutput(t.Output()) // where net/http would tell of it
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	for name, c := range map[string]struct{ script, says string }{
+		"SMTP":           {`S| 220 vm ESMTP\r\n` + "\nWAIT", `"220 vm ESMTP"`},
+		"many lines":     {"S: 220-vm\nS: 220 ready\nWAIT", `"220-vm"`},
+		"asked first":    {"C: GET*\nS: 500 5.5.2 what?\nWAIT", `"500 5.5.2 what?"`},
+		"byte by byte":   {"S| H\nS| T\nS| X\nWAIT", `"HTX"`},
+		"cut short":      {"C: GET*\nS| HT", `"HT"`},
+		"no line":        {"S| +OK\nWAIT", `"+OK"`},
+		"control bytes":  {`S| 220 \x1b[2J\n` + "\nWAIT", `"220 \x1b[2J"`},
+		"another HTTP":   {"C: GET*\nS: HTTP/x y\nWAIT", `malformed HTTP status code "y"`},
+		"without a code": {"C: GET*\nS: HTTP/1.1 vm\nWAIT", `malformed HTTP status code "vm"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := wiretest.Serve(t, c.script)
+			_, err := mailclient.Read(t.Context(), mailclient.ReadOptions{HTTP: "http://" + s.Addr, Timeout: 20 * time.Second})
+			f := (*mailclient.Failure)(nil)
+			if !errors.As(err, &f) || f.Outcome != mailclient.ProtocolBroken || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "net/http") {
+				t.Errorf("%v (%+v)", err, f)
+			}
+			if name != "another HTTP" && name != "without a code" && !strings.Contains(err.Error(), "what answers is no HTTP server: it says") {
+				t.Error(err)
+			}
+			if err != nil && err.Error() != wire.Printable(err.Error()) {
+				t.Errorf("%q is not safe to show", err)
+			}
+		})
 	}
 }
 
