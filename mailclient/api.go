@@ -33,6 +33,10 @@ func ParseHTTP(s string) (*url.URL, error) {
 	bad := func(format string, args ...any) (*url.URL, error) {
 		return nil, fmt.Errorf("parse HTTP address %q: %w", cut(s, 120), fmt.Errorf(format, args...))
 	}
+	const want = "want http://host:port or https://host:port"
+	if !strings.Contains(s, "://") {
+		return bad(want)
+	}
 	u, err := url.Parse(s)
 	if err != nil {
 		if inner := (*url.Error)(nil); errors.As(err, &inner) {
@@ -42,7 +46,7 @@ func ParseHTTP(s string) (*url.URL, error) {
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return bad("want http://host:port or https://host:port")
+		return bad(want)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
 		return bad("user, query and fragment do not belong here")
 	case u.Path != "" && u.Path != "/":

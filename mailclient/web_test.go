@@ -193,6 +193,11 @@ func TestParseHTTP(t *testing.T) {
 			t.Errorf("ParseHTTP(%q) = %v", in, u)
 		}
 	}
+	for _, in := range []string{"127.0.0.1:8025", "localhost:8025", "mail.example", ":8025", ""} {
+		if _, err := mailclient.ParseHTTP(in); err == nil || !strings.HasSuffix(err.Error(), ": want http://host:port or https://host:port") {
+			t.Errorf("ParseHTTP(%q): %v", in, err)
+		}
+	}
 }
 
 // inbox serves messages as smtpd's API does, newest first, two on a page.
