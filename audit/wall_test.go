@@ -51,9 +51,9 @@ var only = []struct {
 	{"cmd/audit", "golang.org/x/term", "IsTerminal"},
 }
 
-// free are the folders that may open sockets, each for one purpose: scope towards
-// targets, listen for netlink, history for its database.
-var free = []string{"audit/scope", "audit/listen", "audit/history"}
+// free are the folders that may open sockets: scope towards targets. A folder that
+// does not exist has no business here: whoever makes it says first what it opens.
+var free = []string{"audit/scope"}
 
 // breaches returns what a file of folder does that it may not.
 func breaches(folder, name string, src []byte) []string {
@@ -114,6 +114,11 @@ func breaches(folder, name string, src []byte) []string {
 }
 
 func TestNothingElseOpensSockets(t *testing.T) {
+	for _, folder := range free {
+		if info, err := os.Stat(filepath.Join("..", filepath.FromSlash(folder))); err != nil || !info.IsDir() {
+			t.Errorf("%s may open sockets, and is no folder: %v", folder, err)
+		}
+	}
 	checked := 0
 	for _, root := range []string{".", "../cmd/audit"} {
 		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
