@@ -50,7 +50,7 @@ func Contrast(ctx context.Context, o ContrastOptions, m *Message) (*Comparison, 
 		o.Runs = 1
 	}
 	if o.SMTP.Dial != nil {
-		return nil, failure(Misused, "contrast: the dialer is the measure's own")
+		return nil, failure(Misused, "the dialer is the measure's own")
 	}
 	c := &Comparison{Size: m.Size(), Recipients: len(m.To), Runs: o.Runs}
 	var smtp, post []Way

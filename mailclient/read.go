@@ -44,7 +44,7 @@ func Read(ctx context.Context, o ReadOptions) (*Received, error) {
 			return nil, err
 		}
 	} else if !isID(id) {
-		return nil, failure(Misused, "read: %q is not an id", cut(id, 80))
+		return nil, failure(Misused, "%q is not an id", cut(id, 80))
 	}
 	raw, err := a.do(ctx, request{method: http.MethodGet, path: "/api/v1/messages/" + id + "/raw", most: DefaultMaxSize})
 	if err != nil {
@@ -76,14 +76,14 @@ func (a *api) newest(ctx context.Context, to address.Address) (string, error) {
 			Next string `json:"next"`
 		}
 		if err := json.Unmarshal(body, &l); err != nil {
-			return "", failure(ProtocolBroken, "read list: %w", err)
+			return "", failure(ProtocolBroken, "the list of messages: %w", err)
 		}
 		for _, m := range l.Messages {
 			if !to.IsZero() && !slices.ContainsFunc(m.RcptTo, func(s string) bool { return sameMailbox(s, to) }) {
 				continue
 			}
 			if !isID(m.ID) {
-				return "", failure(ProtocolBroken, "read list: %q is not an id", cut(m.ID, 80))
+				return "", failure(ProtocolBroken, "the list of messages: %q is not an id", cut(m.ID, 80))
 			}
 			return m.ID, nil
 		}
@@ -91,14 +91,14 @@ func (a *api) newest(ctx context.Context, to address.Address) (string, error) {
 			break
 		}
 		if !isID(l.Next) {
-			return "", failure(ProtocolBroken, "read list: %q is not a cursor", cut(l.Next, 80))
+			return "", failure(ProtocolBroken, "the list of messages: %q is not a cursor", cut(l.Next, 80))
 		}
 		q.Set("cursor", l.Next)
 	}
 	if to.IsZero() {
-		return "", failure(TryAgain, "read: there is no message yet")
+		return "", failure(TryAgain, "there is no message yet")
 	}
-	return "", failure(TryAgain, "read: there is no message for %s yet", to)
+	return "", failure(TryAgain, "there is no message for %s yet", to)
 }
 
 // sameMailbox compares as mail does: the domain in any case.

@@ -64,17 +64,24 @@ type Error struct {
 // Error is one line, safe for logs and terminals.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(string(e.Stage))
+	cause := ""
+	if e.Err != nil {
+		cause = Printable(e.Err.Error())
+	}
+	// A cause may begin with the stage: "connect to ...", "tls: ...".
+	if rest, ok := strings.CutPrefix(cause, string(e.Stage)); !ok || rest != "" && rest[0] != ' ' && rest[0] != ':' {
+		b.WriteString(string(e.Stage) + ": ")
+	}
 	switch {
 	case e.Err != nil:
-		fmt.Fprintf(&b, ": %s", Printable(e.Err.Error()))
+		b.WriteString(cause)
 		if e.Reply.Code != 0 {
 			fmt.Fprintf(&b, " (%s)", e.Reply)
 		}
 	case e.Reply.Code != 0:
-		fmt.Fprintf(&b, ": server said %s", e.Reply)
+		fmt.Fprintf(&b, "server said %s", e.Reply)
 	default:
-		fmt.Fprintf(&b, ": %s", e.Kind)
+		b.WriteString(string(e.Kind))
 	}
 	if e.Uncertain {
 		b.WriteString(" (the message was sent whole: it may have been taken)")

@@ -95,6 +95,9 @@ func TestStartTLS(t *testing.T) {
 			if got := short(wire.Status{Err: e}); got != tt.want {
 				t.Errorf("%s, want %s (%v)", got, tt.want, e)
 			}
+			if strings.Contains(e.Error(), "tls: tls:") {
+				t.Errorf("%v", e)
+			}
 		})
 	}
 	t.Run("off", func(t *testing.T) {

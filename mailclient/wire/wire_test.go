@@ -448,7 +448,7 @@ func TestResolve(t *testing.T) {
 		return nil, &net.DNSError{Err: "no such host", Name: "two.example", IsNotFound: true}
 	}
 	_, err = wire.Dial(t.Context(), srv, cfg)
-	if e := (*wire.Error)(nil); !errors.As(err, &e) || e.Kind != wire.Gone || e.Error() != "resolve: resolve two.example: no such host" {
+	if e := (*wire.Error)(nil); !errors.As(err, &e) || e.Kind != wire.Gone || e.Error() != "resolve two.example: no such host" {
 		t.Error(err)
 	}
 	srv.Host, cfg.Network = "127.0.0.1", "tcp6"
