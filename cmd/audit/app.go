@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	code := exitClean
 	s := streams{stdout, stderr}
 	root := newScan(s, &code)
-	root.AddCommand(newPlan(s))
+	root.AddCommand(newPlan(s), newInventoryTopic())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -27,13 +27,13 @@ type selection struct {
 }
 
 func (s *selection) add(f *pflag.FlagSet) {
-	f.StringVarP(&s.inventory, "inventory", "i", "", "the `FILE` that says which hosts there are and what may be contacted")
+	f.StringVarP(&s.inventory, "inventory", "i", "", "the `FILE` that says which hosts there are and what may be contacted; see audit help inventory")
 	f.StringArrayVar(&s.hosts, "host", nil, "look at the host of this `NAME` only (may stand several times); narrows the inventory, never widens it")
 	f.StringVar(&s.ports, "ports", "", "look at these ports instead of the inventory's: `SPEC` like 22,80-90,53/udp (TCP unless it says udp)")
 	f.StringVar(&s.method, "method", "auto", "the `METHOD` of probing: auto or connect; syn is not in this version")
 	f.Var(&s.rate, "rate", "at most `N/s` attempts a second over all, like 500/s or just 500 (default no limit)")
 	f.Var(&s.hostRate, "host-rate", "at most `N/s` attempts a second for each host, like 50/s or just 50 (default no limit but the congestion window)")
-	f.DurationVar(&s.maxTime, "max-time", 0, "stop after this `TIME`, for instance 10m; what was not reached is unknown (default no limit)")
+	f.DurationVar(&s.maxTime, "max-time", 0, "stop after this `TIME`, for instance 10m; expected ports go first, what was not reached is unknown (default no limit)")
 }
 
 // load returns the inventory and the options that the flags stand for.
@@ -43,7 +43,7 @@ func (s *selection) load() (*audit.Inventory, audit.Options, error) {
 		Rate: float64(s.rate), HostRate: float64(s.hostRate), MaxTime: s.maxTime,
 	}
 	if s.inventory == "" {
-		return nil, o, errors.New("--inventory FILE is needed: it says what may be contacted; see audit --help")
+		return nil, o, errors.New("--inventory FILE is needed: it says what may be contacted; see audit help inventory")
 	}
 	if s.ports != "" {
 		p, err := record.ParsePorts(s.ports)

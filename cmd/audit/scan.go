@@ -33,7 +33,8 @@ func newScan(s streams, code *int) *cobra.Command {
 		Short: "Find what listens on your own hosts and should not",
 		Long: `audit connects to the TCP ports of the hosts of an inventory and compares what
 answers with what the inventory expects. It contacts nothing outside the
-inventory's allowlist, whatever a flag, a name or an answer says.
+inventory's allowlist, whatever a flag, a name or an answer says. How to write an
+inventory: audit help inventory.
 
 The report goes to standard output, everything else to standard error. Files
 named by --output are written whole or not at all, readable by you alone unless
