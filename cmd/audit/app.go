@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	s := streams{stdout, stderr}
 	root := newScan(s, &code)
 	root.AddCommand(newPlan(s), newInventoryTopic())
+	strict(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -73,6 +74,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func quietly(c *cobra.Command) *cobra.Command {
 	c.SilenceErrors = true
 	c.SilenceUsage = true
+	c.SuggestionsMinimumDistance = 2
 	c.Args = func(c *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
@@ -80,8 +82,59 @@ func quietly(c *cobra.Command) *cobra.Command {
 		case !c.HasParent() && slices.Contains([]string{"init", "local", "diff", "history", "watch", "explain"}, args[0]):
 			return fmt.Errorf("audit %s is not in this version", args[0])
 		default:
-			return fmt.Errorf("%s takes no argument or command %q; see %s --help", c.CommandPath(), args[0], c.CommandPath())
+			return fmt.Errorf("%s takes no argument or command %q%s; see %s --help", c.CommandPath(), args[0], meant(c, args[0]), c.CommandPath())
 		}
 	}
 	return c
+}
+
+// meant names the commands of c that resemble name.
+func meant(c *cobra.Command, name string) string {
+	var like []string
+	for _, s := range c.SuggestionsFor(name) {
+		like = append(like, s+"?")
+	}
+	if len(like) == 0 {
+		return ""
+	}
+	return " (did you mean " + strings.Join(like, " ") + ")"
+}
+
+// strict makes wrong usage an error where cobra would blame something else or
+// print help and succeed.
+func strict(root *cobra.Command) {
+	// A misspelt command leaves the flags of the one that was meant to its parent,
+	// which does not know them: the command is what is wrong.
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if wrong := c.ValidateArgs(c.Flags().Args()); wrong != nil {
+			return wrong
+		}
+		return err
+	})
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Short = "Help about a command or a topic"
+			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err != nil {
+					return err
+				}
+				if len(rest) > 0 {
+					return fmt.Errorf("there is no help about %q%s; see %s --help", rest[0], meant(about, rest[0]), about.CommandPath())
+				}
+				about.InitDefaultHelpFlag()
+				return about.Help()
+			}
+		case "completion":
+			c.Args, c.RunE = nil, func(c *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return fmt.Errorf("there is no completion for %q; see %s --help", args[0], c.CommandPath())
+				}
+				return c.Help()
+			}
+		}
+	}
 }
