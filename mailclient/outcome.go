@@ -50,7 +50,7 @@ func judge(st []wire.Status) Outcome {
 			continue
 		}
 		switch {
-		case e.Kind == wire.Insecure, e.Kind == wire.AuthFailed, needsAuth(e.Reply.Code):
+		case isDenied(e):
 			denied = true
 		case e.Reply.Temporary(), e.Kind == wire.TimedOut, e.Kind == wire.Cancelled:
 			again = true
@@ -83,6 +83,11 @@ func judge(st []wire.Status) Outcome {
 		return RecipientsRefused
 	}
 	return MessageRefused
+}
+
+// isDenied knows what only another TLS or AUTH setting can mend.
+func isDenied(e *wire.Error) bool {
+	return e.Kind == wire.Insecure || e.Kind == wire.AuthFailed || needsAuth(e.Reply.Code)
 }
 
 // needsAuth knows the codes of RFC 4954 section 6 that say "who are you?".

@@ -48,6 +48,12 @@ type Recipient struct {
 	Uncertain bool `json:"uncertain,omitempty"`
 }
 
+// Asked reports whether it came to the server's answer about this recipient,
+// rather than to an end before: at the connection, TLS, AUTH or the sender.
+func (r Recipient) Asked() bool {
+	return r.Stage == wire.StageRcpt || r.Stage == wire.StageData || r.Stage == wire.StageBody
+}
+
 // Result is how a message fared.
 type Result struct {
 	Server     string      `json:"server"`
@@ -95,6 +101,8 @@ func Send(ctx context.Context, o Options, m *Message) (*Result, error) {
 			}
 		}
 		return res, failure(Partial, "%d of %d recipients not accepted: %w", n, len(st), first)
+	case Misused:
+		return res, failure(Misused, "nothing was sent: %w", first)
 	}
 	return res, &Failure{Outcome: res.Outcome, Err: first}
 }
@@ -154,7 +162,7 @@ func verdict(s wire.Status) Recipient {
 		Code: s.Reply.Code, Enhanced: s.Reply.Enhanced, Text: s.Reply.Text(),
 	}
 	if e := s.Err; e != nil {
-		r.Retry, r.Uncertain = !e.Permanent, e.Uncertain
+		r.Retry, r.Uncertain = !e.Permanent && !isDenied(e), e.Uncertain
 		if r.Code == 0 {
 			r.Text = fmt.Sprint(e.Err)
 		}

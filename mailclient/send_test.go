@@ -166,12 +166,41 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+// TestDenied: what was refused for want of TLS or of a proof is not to be tried
+// again as it is, whichever side refused.
+func TestDenied(t *testing.T) {
+	cert := wiretest.NewCertificate(t)
+	m := compose(t, mailclient.Draft{To: boxes(t, "a@x"), Text: "x"})
+	for name, c := range map[string]struct {
+		script string
+		o      mailclient.Options
+	}{
+		"no TLS":      {"S: 220 x\nWAIT", mailclient.Options{Server: "smtps://"}},
+		"not trusted": {"TLS", mailclient.Options{Server: "smtps://", TLS: wire.TLSRequire}},
+		"no STARTTLS": {greet + "WAIT", mailclient.Options{Server: "smtp://", TLS: wire.TLSRequire}},
+		"no AUTH":     {greet + "WAIT", mailclient.Options{Server: "smtp://", User: "ada", Password: "x"}},
+		"at RCPT":     {greet + "C: MAIL*\nS: 250 x\nC: RCPT*\nS: 530 x\nC: QUIT\nS: 221 x", mailclient.Options{Server: "smtp://"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.o.Server += wiretest.ServeTLS(t, cert, c.script).Addr
+			c.o.Timeout = 20 * time.Second
+			res, err := mailclient.Send(t.Context(), c.o, m)
+			if err == nil || res.Outcome != mailclient.Denied || res.Recipients[0].Retry || res.Recipients[0].Asked() != (name == "at RCPT") {
+				t.Errorf("%+v, %v", res, err)
+			}
+		})
+	}
+}
+
 func TestSendMisused(t *testing.T) {
 	m := compose(t, mailclient.Draft{Text: "x"})
 	for _, o := range []mailclient.Options{{Server: "http://x"}, {Server: "smtp://127.0.0.1:1", Hello: "a b"}} {
 		res, err := mailclient.Send(t.Context(), o, m)
 		if err == nil || res.Outcome != mailclient.Misused || len(res.Recipients) != 1 || res.Recipients[0].Accepted {
 			t.Errorf("%+v, %v", res, err)
+		}
+		if res.Recipients[0].Asked() {
+			t.Errorf("asked: %+v", res)
 		}
 	}
 }

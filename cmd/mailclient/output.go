@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -41,9 +42,13 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// writeVerdicts writes a line for each recipient.
-func writeVerdicts(w io.Writer, res *mailclient.Result) error {
-	var b bytes.Buffer
+// writeVerdicts writes head and a line for each recipient, unless the server was
+// asked for none of them: what failed before is said in one line, as the error.
+func writeVerdicts(w io.Writer, res *mailclient.Result, head string) error {
+	if !slices.ContainsFunc(res.Recipients, mailclient.Recipient.Asked) {
+		return nil
+	}
+	b := bytes.NewBufferString(head)
 	for _, r := range res.Recipients {
 		what := "accepted"
 		switch {
@@ -51,6 +56,8 @@ func writeVerdicts(w io.Writer, res *mailclient.Result) error {
 			what = "no verdict, it may have been taken"
 		case !r.Accepted && r.Retry:
 			what = "not accepted, may be tried again"
+		case !r.Accepted && r.Code == 0:
+			what = "not accepted"
 		case !r.Accepted:
 			what = "refused for good"
 		}
@@ -58,7 +65,7 @@ func writeVerdicts(w io.Writer, res *mailclient.Result) error {
 		if r.Code != 0 {
 			reply = (wire.Reply{Code: r.Code, Enhanced: r.Enhanced, Lines: []string{r.Text}}).String()
 		}
-		fmt.Fprintf(&b, "%s: %s: %s\n", r.Address, what, reply)
+		fmt.Fprintf(b, "%s: %s: %s\n", r.Address, what, reply)
 	}
 	_, err := w.Write(b.Bytes())
 	return err

@@ -27,7 +27,7 @@ func sendCommand(s streams) *cobra.Command {
 			if asJSON {
 				werr = writeJSON(s.out, report{Result: res, Error: errText(err)})
 			} else {
-				werr = writeVerdicts(s.out, res)
+				werr = writeVerdicts(s.out, res, "")
 			}
 			if err == nil {
 				err = written(werr)

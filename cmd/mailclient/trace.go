@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"postern.example/mailclient"
@@ -28,11 +26,13 @@ func traceCommand(s streams) *cobra.Command {
 				if asJSON {
 					return writeJSON(s.out, report{Result: res, Error: errText(err), Trace: &res.Trace})
 				}
+				if len(res.Trace.Events) == 0 {
+					return nil // nothing came about that could be shown
+				}
 				if err := mailclient.WriteTrace(s.out, res.Trace, mailclient.TraceOptions{Width: columns(s.out)}); err != nil {
 					return err
 				}
-				fmt.Fprintln(s.out)
-				return writeVerdicts(s.out, res)
+				return writeVerdicts(s.out, res, "\n")
 			}()
 			if err == nil {
 				err = written(werr)

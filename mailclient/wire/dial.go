@@ -119,8 +119,11 @@ func (c *Conn) resolve(ctx context.Context) ([]netip.Addr, *Error) {
 	ipNet := strings.Replace(c.cfg.Network, "tcp", "ip", 1)
 	if a, err := netip.ParseAddr(c.srv.Host); err == nil {
 		a = a.Unmap()
-		if ipNet == "ip4" && !a.Is4() || ipNet == "ip6" && !a.Is6() {
-			return nil, badInput(StageResolve, "%s is not of the address family that was asked for", a)
+		switch {
+		case ipNet == "ip4" && !a.Is4():
+			return nil, badInput(StageResolve, "%s is an IPv6 address, and only IPv4 was asked for", a)
+		case ipNet == "ip6" && !a.Is6():
+			return nil, badInput(StageResolve, "%s is an IPv4 address, and only IPv6 was asked for", a)
 		}
 		return []netip.Addr{a}, nil
 	}

@@ -68,8 +68,10 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		cause = Printable(e.Err.Error())
 	}
-	// A cause may begin with the stage: "connect to ...", "tls: ...".
-	if rest, ok := strings.CutPrefix(cause, string(e.Stage)); !ok || rest != "" && rest[0] != ' ' && rest[0] != ':' {
+	// A cause may begin with the stage: "connect to ...", "tls: ...". What the
+	// caller got wrong is wrong at any stage.
+	rest, said := strings.CutPrefix(cause, string(e.Stage))
+	if said = said && (rest == "" || rest[0] == ' ' || rest[0] == ':'); !said && e.Kind != BadInput {
 		b.WriteString(string(e.Stage) + ": ")
 	}
 	switch {
