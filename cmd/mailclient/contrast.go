@@ -21,7 +21,7 @@ func contrastCommand(s streams) *cobra.Command {
 			"writes, round trips and times on the connections themselves, and sets the two\n" +
 			"beside each other. Without a message, a small one is made up.\n\n" + exitHelp,
 		Example: "  mailclient contrast --smtp smtp://127.0.0.1:2525 --http http://127.0.0.1:8025 --runs 9",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if runs < 1 || runs > 10000 {
 				return fmt.Errorf("--runs %d: want 1 to 10000", runs)

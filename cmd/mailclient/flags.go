@@ -41,9 +41,9 @@ func (f *serverFlags) register(c *cobra.Command, name string) {
 	fs.DurationVar(&f.timeout, "timeout", mailclient.DefaultTimeout, "longest wait for each step")
 	fs.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	fs.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
-	c.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
-	c.MarkFlagsMutuallyExclusive("ca-file", "insecure")
-	c.MarkFlagsRequiredTogether("user", "password-file")
+	exclusive(c, "ipv4", "ipv6")
+	exclusive(c, "ca-file", "insecure")
+	together(c, "user", "password-file")
 }
 
 // options checks the flags, before anything is sent or a message is read.
@@ -150,7 +150,7 @@ func (f *messageFlags) register(c *cobra.Command) {
 	fs.StringArrayVar(&f.header, "header", nil, "add a header field `'Name: value'`, or replace From, To, Cc, Subject, Date, Message-ID (many)")
 	fs.StringVar(&f.eml, "eml", "", "send `FILE|-` as it is: lines in CRLF stay byte for byte, LF alone becomes CRLF, a CR alone is refused")
 	for _, name := range []string{"cc", "subject", "body", "html", "attach", "header"} {
-		c.MarkFlagsMutuallyExclusive("eml", name)
+		exclusive(c, "eml", name)
 	}
 }
 

@@ -98,11 +98,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Use:           "mailclient",
 		Short:         "Send, trace, compare and read mail",
 		Long:          "mailclient sends mail by SMTP or LMTP, shows every line of it with its time and\nmeaning, sets SMTP beside HTTP, and reads mail back from smtpd.\n\n" + exitHelp,
-		Args:          cobra.NoArgs,
+		Args:          command,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(flagError)
 	s := streams{in: stdin, out: stdout, err: stderr}
 	root.AddCommand(sendCommand(s), traceCommand(s), contrastCommand(s), readCommand(s))
 	root.SetArgs(args)

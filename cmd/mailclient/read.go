@@ -20,7 +20,7 @@ func readCommand(s streams) *cobra.Command {
 			"decoded, with everything escaped that a terminal would obey.\n\n" +
 			exitHelp + "\nHere 75 also says that there is no such mail yet, and 65 that an id is not known.",
 		Example: "  mailclient read --http http://127.0.0.1:8025\n  mailclient read --to ada@example.org --raw",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := mailclient.ParseHTTP(o.HTTP); err != nil {
 				return fmt.Errorf("--http: %w", err)
@@ -59,6 +59,6 @@ func readCommand(s streams) *cobra.Command {
 	fs.DurationVar(&o.Timeout, "timeout", mailclient.DefaultTimeout, "longest wait for each step")
 	fs.BoolVar(&raw, "raw", false, "the bytes as they are kept")
 	fs.BoolVar(&asJSON, "json", false, "fields, text and attachments in JSON")
-	c.MarkFlagsMutuallyExclusive("raw", "json")
+	exclusive(c, "raw", "json")
 	return c
 }

@@ -17,7 +17,7 @@ func sendCommand(s streams) *cobra.Command {
 		Example: `  mailclient send --to ada@example.org --subject Hello --body 'It works.'
   mailclient send --to ada@example.org --html @page.html --attach plan.pdf
   mailclient send --server smtps://mail.example.org --user me --password-file ~/.pw --to ada@example.org --eml mail.eml`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			res, err := server.send(c, &msg, s)
 			if res == nil {

@@ -16,7 +16,7 @@ func traceCommand(s streams) *cobra.Command {
 		Long: "Sends a mail as send does, and shows every line that travelled, both ways: when,\n" +
 			"how long it took, and what it means. Secrets are not shown.\n\n" + exitHelp,
 		Example: "  mailclient trace --to ada@example.org --subject Hello --body 'It works.'",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			res, err := server.send(c, &msg, s)
 			if res == nil {
