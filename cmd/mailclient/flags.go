@@ -38,7 +38,7 @@ func (f *serverFlags) register(c *cobra.Command, name string) {
 	fs.StringVar(&f.user, "user", "", "authenticate as `NAME` (AUTH PLAIN or LOGIN, over TLS or to loopback only)")
 	fs.StringVar(&f.passwordFile, "password-file", "", "the password is the one line of `FILE`")
 	fs.StringVar(&f.ehlo, "ehlo", "", "`NAME` given in EHLO (default localhost)")
-	fs.DurationVar(&f.timeout, "timeout", mailclient.DefaultTimeout, "longest wait for each step")
+	fs.DurationVar(&f.timeout, "timeout", mailclient.DefaultTimeout, "longest wait for each step, as a `TIME` such as 10s or 2m")
 	fs.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	fs.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
 	exclusive(c, "ipv4", "ipv6")
@@ -139,10 +139,10 @@ const defaultFrom = "mailclient@localhost"
 func (f *messageFlags) register(c *cobra.Command) {
 	fs := c.Flags()
 	f.set = fs
-	fs.StringVar(&f.from, "from", defaultFrom, "sender, as `ADDRESS` or 'Name <address>'; '<>' for none, as a bounce has")
-	fs.StringArrayVar(&f.to, "to", nil, "recipient, as `ADDRESS` or 'Name <address>' (many)")
-	fs.StringArrayVar(&f.cc, "cc", nil, "recipient named in Cc (many)")
-	fs.StringArrayVar(&f.bcc, "bcc", nil, "recipient of whom the header says nothing (many)")
+	fs.StringVar(&f.from, "from", defaultFrom, "sender, as `ADDR` or 'Name <address>'; '<>' for none, as a bounce has")
+	fs.StringArrayVar(&f.to, "to", nil, "recipient, as `ADDR` or 'Name <address>' (many)")
+	fs.StringArrayVar(&f.cc, "cc", nil, "recipient named in Cc, as `ADDR` or 'Name <address>' (many)")
+	fs.StringArrayVar(&f.bcc, "bcc", nil, "recipient of whom the header says nothing, as `ADDR` (many)")
 	fs.StringVar(&f.subject, "subject", "", "subject `TEXT`")
 	fs.StringVar(&f.body, "body", "", "the text: `TEXT|@FILE|-`")
 	fs.StringVar(&f.html, "html", "", "the text in HTML: `HTML|@FILE|-`; with --body, both are sent as alternatives")

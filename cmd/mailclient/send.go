@@ -11,7 +11,7 @@ func sendCommand(s streams) *cobra.Command {
 	var msg messageFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "send --to ADDRESS [flags]",
+		Use:   "send --to ADDR [flags]",
 		Short: "Send a mail",
 		Long:  "Sends a mail and says for each recipient what became of it.\n\n" + exitHelp,
 		Example: `  mailclient send --to ada@example.org --subject Hello --body 'It works.'

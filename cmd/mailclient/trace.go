@@ -11,7 +11,7 @@ func traceCommand(s streams) *cobra.Command {
 	var msg messageFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "trace --to ADDRESS [flags]",
+		Use:   "trace --to ADDR [flags]",
 		Short: "Send a mail and show every line of it",
 		Long: "Sends a mail as send does, and shows every line that travelled, both ways: when,\n" +
 			"how long it took, and what it means. Secrets are not shown.\n\n" + exitHelp,
