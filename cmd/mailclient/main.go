@@ -44,7 +44,8 @@ const exitHelp = `Exit codes:
   68  some recipients were accepted, some not (--json says which may be tried again)
   69  the host is gone: no such name, no connection, unwilling, or lost on the way
   74  the output could not be written; the mail may be on its way all the same
-  75  nobody accepted, and at least one may be tried again: a 4xx or a time-out
+  75  nobody accepted, and at least one may be tried again: a 4xx, a time-out,
+      or an interrupt
   76  the protocol was broken by the other side
   77  authentication or TLS was refused, or is not to be trusted
   78  configuration: a CA or password file cannot be used`

@@ -210,3 +210,23 @@ func TestOutputBroken(t *testing.T) {
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no room") }
+
+// TestInterrupted: an interrupt leaves what may be tried again, and the help of
+// each command says so.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range [][]string{
+		{"send", "--to", "a@x"}, {"trace", "--to", "a@x"}, {"contrast"}, {"read"},
+	} {
+		var out, talk strings.Builder
+		if code := main.Run(ctx, args, strings.NewReader(""), &out, &talk); code != 75 {
+			t.Errorf("%s: exit code %d, %s", args, code, talk.String())
+		}
+		out.Reset()
+		main.Run(t.Context(), []string{args[0], "--help"}, strings.NewReader(""), &out, &talk)
+		if _, after, _ := strings.Cut(out.String(), "\n  75  "); !strings.Contains(strings.SplitN(after, "\n  76", 2)[0], "interrupt") {
+			t.Errorf("%s: no word of an interrupt in\n%s", args, out.String())
+		}
+	}
+}
