@@ -19,6 +19,8 @@
 // others go on), an address that answers nothing (unless its host says
 // "silent: ok"), ports that stay unknown because of failures on our own side, an
 // interruption, a time limit. A failure of ours is never reported as closed.
+// There is one limit to that: a reset or a drop by this machine's own firewall
+// looks like the target's. Only its ICMP messages can be told apart, on Linux.
 //
 // The expected TCP ports of each address are probed before its others, so that a
 // run cut short knows about them first.

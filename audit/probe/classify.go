@@ -28,6 +28,7 @@ const (
 	Address                  // everything sent to this target
 	Machine                  // everything sent at all
 	Wall                     // this target must not be contacted: no other attempt is made
+	Rule                     // this port, by a rule of this machine that another attempt would meet too
 )
 
 // Outcome is what one attempt taught.
@@ -56,7 +57,10 @@ func Classify(target netip.Addr, err error) Outcome {
 	case scope.Outside:
 		return ours(Wall, err)
 	}
-	if f.ICMP != nil {
+	switch {
+	case f.ICMP != nil && f.Cause == scope.Denied:
+		return ours(Rule, err)
+	case f.ICMP != nil:
 		return unreachable(target, f.ICMP)
 	}
 	switch f.Cause {

@@ -9,7 +9,14 @@
 //     filtered with no-response;
 //   - our own failure: no descriptor, no buffer, no source port, no route, not
 //     permitted. Says nothing about the target. It is tried again more slowly,
-//     and when it stays the port is unknown with local-failure.
+//     and when it stays the port is unknown with local-failure. So is, at once,
+//     a port that this machine's own firewall rejects with an ICMP message.
+//
+// What an own firewall does in other ways cannot be seen from a socket: its reset
+// looks like the target's, and its drop, or its host-unreachable, like a target
+// that is silent. The same holds for an own ICMP message that the kernel's rate
+// limit held back, and for all of them where the kernel shows none (all but
+// Linux).
 //
 // [Classify] is that decision, as a pure function. [Run] is the engine around it.
 //

@@ -57,6 +57,8 @@ func TestClassify(t *testing.T) {
 		"our own table":              {target, fail(scope.NoRoute), ours(probe.Address)},
 		"no source address":          {target, fail(scope.NoAddress), ours(probe.Address)},
 		"not permitted":              {target, fail(scope.Denied), ours(probe.Address)},
+		"our own firewall":           {target, icmp(scope.Denied, 3, 13, router), ours(probe.Rule)},
+		"our own firewall, IPv6":     {target6, icmp(scope.Denied, 1, 1, router), ours(probe.Rule)},
 		"no descriptors":             {target, fail(scope.Exhausted), ours(probe.Machine)},
 		"met itself":                 {target, fail(scope.SelfConnect), ours(probe.Port)},
 		"the wall":                   {target, fail(scope.Outside), ours(probe.Wall)},

@@ -128,7 +128,7 @@ func (e *engine) blame(now time.Time, l *lane, a attempt, o Outcome) {
 			e.giveUp(o.Detail)
 		}
 	}
-	if l.dead == "" && a.fails < maxFails {
+	if l.dead == "" && o.Blame != Rule && a.fails < maxFails {
 		l.retry = append(l.retry, a)
 		return
 	}

@@ -56,7 +56,7 @@ func (w *Wall) Dial(ctx context.Context, t Target, port uint16, timeout time.Dur
 	d.SetMultipathTCP(false)
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, failure(ctx, err, &q)
+		return nil, w.failure(ctx, t.addr, err, &q)
 	}
 	conn := &Conn{tcp: c.(*net.TCPConn)}
 	if conn.self() {
@@ -87,7 +87,7 @@ func (w *Wall) checkFinal(want netip.AddrPort, network, address string) error {
 }
 
 // failure sorts an error of the dialer.
-func failure(ctx context.Context, err error, q *errQueue) *Failure {
+func (w *Wall) failure(ctx context.Context, target netip.Addr, err error, q *errQueue) *Failure {
 	f := &Failure{Err: err, Blind: q.blind()}
 	var refusal *Refusal
 	var timeout interface{ Timeout() bool }
@@ -99,6 +99,7 @@ func failure(ctx context.Context, err error, q *errQueue) *Failure {
 		f.Cause = Canceled
 		return f
 	}
+	local := q.local()
 	f.ICMP = q.read()
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		f.Cause = causeOf(errno)
@@ -108,6 +109,8 @@ func failure(ctx context.Context, err error, q *errQueue) *Failure {
 		f.Cause = Other
 	}
 	switch {
+	case f.ICMP != nil && w.own.ourOwn(target, local, f.ICMP):
+		f.Cause, f.Err = Denied, fmt.Errorf("this machine's own firewall rejects it: %w", err)
 	case f.ICMP != nil && f.Cause != Refused:
 		// EACCES, ENETUNREACH and others are ours only when no message stands
 		// behind them.

@@ -29,5 +29,7 @@
 // A Wall owns no goroutine and no socket that outlives a call: whoever gets a
 // [Conn] closes it. Connections close with an RST (linger 0), so that a scan of
 // many ports leaves no TIME_WAIT behind. Failures are of type [*Failure], and
-// never say "closed" where our own side failed.
+// never say "closed" where our own side failed. An ICMP message about a target
+// elsewhere that this machine itself sent is such a failure: its own firewall
+// rejected the attempt. A reset that it makes up cannot be told from the target's.
 package scope

@@ -53,6 +53,28 @@ func (q *errQueue) close() {
 	}
 }
 
+// local returns the attempt's own address, invalid if it has none.
+func (q *errQueue) local() netip.Addr {
+	if q.fd < 0 {
+		return netip.Addr{}
+	}
+	sa, err := unix.Getsockname(q.fd)
+	if err != nil {
+		return netip.Addr{}
+	}
+	var a netip.Addr
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		a = netip.AddrFrom4(sa.Addr)
+	case *unix.SockaddrInet6:
+		a = netip.AddrFrom16(sa.Addr).Unmap()
+	}
+	if a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a
+}
+
 // read returns the newest ICMP message of the queue, nil when there is none.
 func (q *errQueue) read() *ICMP {
 	if q.fd < 0 {

@@ -17,7 +17,7 @@ const (
 
 	NoRoute     Cause = "no route"         // this machine has no way there
 	NoAddress   Cause = "no local address" // no source address or port is free
-	Denied      Cause = "denied"           // this machine does not let us
+	Denied      Cause = "denied"           // this machine does not let us; with an ICMP message, its own firewall said so
 	Exhausted   Cause = "exhausted"        // out of descriptors, buffers or memory
 	SelfConnect Cause = "self-connect"     // the kernel joined our socket to itself
 	Canceled    Cause = "canceled"         // the caller gave up

@@ -43,6 +43,7 @@ type Wall struct {
 
 	mu   sync.Mutex
 	pins map[string]*pin
+	own  own
 
 	// divert is set by tests alone: it sends a dial elsewhere after every check
 	// but the last, to show that the last one holds by itself.

@@ -36,6 +36,10 @@ answers with what the inventory expects. It contacts nothing outside the
 inventory's allowlist, whatever a flag, a name or an answer says. How to write an
 inventory: audit help inventory.
 
+Run it where nothing filters on the way out. A reset or drop by this machine's
+own firewall looks like the target's. What it rejects with an ICMP message is
+told apart on Linux: those ports are unknown and the run is incomplete.
+
 The report goes to standard output, everything else to standard error. Files
 named by --output are written whole or not at all, readable by you alone unless
 they exist already; their endings choose the format: .txt, .csv, .json, .md.
