@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"mime/multipart"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -70,8 +71,7 @@ func Read(r io.Reader) (Summary, []Part, error) {
 		return sum, nil, nil
 	}
 	w := walker{sum: &sum}
-	e, err := gomessage.New(gomessage.Header{Header: h}, br)
-	w.entity(e, err, 0)
+	w.entity(gomessage.Header{Header: h}, br, 0)
 	if src.err != nil {
 		return Summary{}, nil, fmt.Errorf("read message: %w", src.err)
 	}
@@ -152,28 +152,26 @@ type walker struct {
 	parts []Part
 }
 
-// entity walks over e, which is nil or incomplete when err says so.
-func (w *walker) entity(e *gomessage.Entity, err error, depth int) {
-	if err != nil && !gomessage.IsUnknownCharset(err) {
-		w.sum.fault(err)
-	}
-	if e == nil {
-		return
-	}
-	if mr := e.MultipartReader(); mr != nil {
-		w.multipart(mr, depth)
+// entity walks over one entity: a leaf, or a multipart with what is in it.
+func (w *walker) entity(h gomessage.Header, body io.Reader, depth int) {
+	typ, params, err := h.ContentType()
+	if err == nil && strings.HasPrefix(typ, "multipart/") {
+		w.multipart(body, params["boundary"], depth)
 		return
 	}
 	if len(w.parts) >= MaxParts {
-		w.sum.fault(fmt.Errorf("more than %d parts", MaxParts))
+		w.fault(fmt.Errorf("more than %d parts", MaxParts))
 		return
 	}
-	p := describe(e.Header)
+	e, err := gomessage.New(h, body)
+	if err != nil && !gomessage.IsUnknownCharset(err) {
+		w.fault(err)
+	}
+	p := describe(h)
 	p.N, p.Depth = len(w.parts)+1, depth
-	var berr error
-	p.Size, berr = io.Copy(io.Discard, e.Body)
-	if berr != nil {
-		w.sum.fault(fmt.Errorf("part %d: %w", p.N, berr))
+	p.Size, err = io.Copy(io.Discard, e.Body)
+	if err != nil {
+		w.fault(fmt.Errorf("part %d: %w", p.N, err))
 	}
 	if p.Disposition == "attachment" || p.Filename != "" {
 		w.sum.HasAttachments = true
@@ -181,22 +179,41 @@ func (w *walker) entity(e *gomessage.Entity, err error, depth int) {
 	w.parts = append(w.parts, p)
 }
 
-func (w *walker) multipart(mr gomessage.MultipartReader, depth int) {
-	if depth >= MaxDepth {
-		w.sum.fault(fmt.Errorf("multiparts nested deeper than %d", MaxDepth))
+// multipart walks over the parts. The reader is the standard library's, which
+// bounds the header of a part (10,000 fields, 10 MiB); go-message's does not.
+func (w *walker) multipart(body io.Reader, boundary string, depth int) {
+	switch {
+	case depth >= MaxDepth:
+		w.fault(fmt.Errorf("multiparts nested deeper than %d", MaxDepth))
+		return
+	case boundary == "":
+		w.fault(errors.New("multipart without a boundary"))
 		return
 	}
+	mr := multipart.NewReader(body, boundary)
 	for len(w.parts) <= MaxParts {
-		e, err := mr.NextPart()
-		if errors.Is(err, io.EOF) {
+		part, err := mr.NextRawPart()
+		if err == io.EOF {
 			return
 		}
-		w.entity(e, err, depth+1)
-		if e == nil || (w.sum.Unparsed && len(w.parts) >= MaxParts) {
+		if err != nil {
+			w.fault(err)
 			return
+		}
+		var h gomessage.Header
+		for _, name := range []string{"Content-Type", "Content-Transfer-Encoding", "Content-Disposition"} {
+			if v := part.Header.Get(name); v != "" {
+				h.Set(name, v)
+			}
+		}
+		w.entity(h, part, depth+1)
+		if w.sum.Unparsed {
+			return // what follows a fault cannot be trusted to be where it seems
 		}
 	}
 }
+
+func (w *walker) fault(err error) { w.sum.fault(err) }
 
 func describe(h gomessage.Header) Part {
 	var p Part

@@ -61,7 +61,7 @@ func TestRead(t *testing.T) {
 	}, {
 		name: "multipart without a boundary",
 		mail: "From: a@x.example\nContent-Type: multipart/mixed\n\n--b\n\ntext\n",
-		want: message.Summary{From: "a@x.example", To: []string{}, Unparsed: true, Fault: "multipart: boundary is empty"},
+		want: message.Summary{From: "a@x.example", To: []string{}, Unparsed: true, Fault: "multipart without a boundary"},
 	}, {
 		name:  "bad base64",
 		mail:  "From: a@x.example\nContent-Transfer-Encoding: base64\n\n!!!!\n",
@@ -98,6 +98,8 @@ func TestReadIsBounded(t *testing.T) {
 	tests := []struct{ name, mail, fault string }{
 		{"depth", deep.String(), "nested deeper than 100"},
 		{"parts", many, "more than 1000 parts"},
+		{"fields of a part", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + strings.Repeat("a:\r\n", 1_000_000) + "\r\n--b--\r\n", "too large"},
+		{"header of a part", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\na: " + strings.Repeat("x", 20<<20) + "\r\n\r\n--b--\r\n", "too large"},
 		{"header", "Subject: " + strings.Repeat("x", 2<<20) + "\r\n\r\n", "header is longer than"},
 	}
 	for _, tt := range tests {
