@@ -40,7 +40,7 @@ func (s *Store) Accept(ctx context.Context, m Message) (int64, error) {
 	err = s.write.apply(ctx, op{
 		do:    row.insert,
 		then:  func() { s.accepted(row.size) },
-		bytes: int64(len(env) + len(row.inline)),
+		bytes: int64(len(env) + len(row.inline) + len(m.Transcript)),
 	})
 	if err != nil {
 		if row.inline == nil && !errors.Is(err, errUnsure) {
@@ -67,6 +67,11 @@ func (r *messageRow) insert(tx *sql.Tx) error {
 	}
 	if r.seq, err = res.LastInsertId(); err != nil {
 		return engineError("insert message", err)
+	}
+	if r.m.Transcript != nil {
+		if _, err := tx.Exec(`INSERT INTO transcripts (seq, lines) VALUES (?, ?)`, r.seq, r.m.Transcript); err != nil {
+			return engineError("insert transcript", err)
+		}
 	}
 	if r.inline == nil {
 		return nil

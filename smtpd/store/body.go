@@ -23,6 +23,7 @@ func isTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
 // has taken it.
 type Body struct {
 	dir  string
+	disk disk
 	buf  bytes.Buffer
 	file *os.File
 	size int64
@@ -31,7 +32,16 @@ type Body struct {
 
 // NewBody returns an empty body. It touches the disk when it grows past
 // InlineMax, not before.
-func (s *Store) NewBody() *Body { return &Body{dir: s.bodies} }
+func (s *Store) NewBody() *Body { return &Body{dir: s.bodies, disk: s.disk} }
+
+// disk is how files are made durable. A test can see to it that this is done,
+// and in which order, or let it fail.
+type disk struct {
+	sync    func(*os.File) error
+	syncDir func(dir string) error
+}
+
+var realDisk = disk{sync: (*os.File).Sync, syncDir: syncDir}
 
 // Size is the number of bytes written.
 func (b *Body) Size() int64 { return b.size }
@@ -89,7 +99,7 @@ func (b *Body) settle(id string) error {
 		return nil
 	}
 	temp, final := b.file.Name(), filepath.Join(b.dir, id)
-	err := b.file.Sync()
+	err := b.disk.sync(b.file)
 	if cerr := b.file.Close(); err == nil {
 		err = cerr
 	}
@@ -101,7 +111,7 @@ func (b *Body) settle(id string) error {
 		os.Remove(temp)
 		return engineError("settle body file", err)
 	}
-	if err := syncDir(b.dir); err != nil {
+	if err := b.disk.syncDir(b.dir); err != nil {
 		os.Remove(final)
 		return engineError("settle body file", err)
 	}

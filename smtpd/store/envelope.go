@@ -12,9 +12,11 @@ type Envelope struct {
 	MailFrom   string      `json:"mail_from"`        // without brackets; empty is the null reverse-path
 	MailParams []string    `json:"params,omitempty"` // ESMTP parameters of MAIL, as sent
 	RcptTo     []Recipient `json:"rcpt_to"`
-	Via        string      `json:"via"`    // SMTP, ESMTP, UTF8SMTP or HTTP
-	Helo       string      `json:"helo"`   // as the client named itself; empty for HTTP
-	Remote     string      `json:"remote"` // address and port of the client
+	Via        string      `json:"via"`            // SMTP, ESMTP, ESMTPSA and so on (RFC 3848), or HTTP
+	Helo       string      `json:"helo"`           // as the client named itself; empty for HTTP
+	Remote     string      `json:"remote"`         // address and port of the client
+	TLS        string      `json:"tls,omitempty"`  // version and cipher
+	User       string      `json:"user,omitempty"` // who authenticated
 }
 
 // Recipient is one accepted RCPT command.
@@ -30,6 +32,9 @@ type Message struct {
 	Received time.Time
 	Envelope Envelope
 	Body     *Body
+	// Transcript is the conversation so far, as JSON lines; nil when there was
+	// none.
+	Transcript []byte
 }
 
 // Entry is one stored message without its bytes.

@@ -1,6 +1,28 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
+
+// SetDisk puts functions of the test's before those that make files durable.
+// An error of theirs is a failure of the disk.
+func (s *Store) SetDisk(sync func(name string) error, syncDir func(dir string) error) {
+	s.disk = disk{
+		sync: func(f *os.File) error {
+			if err := sync(f.Name()); err != nil {
+				return err
+			}
+			return realDisk.sync(f)
+		},
+		syncDir: func(dir string) error {
+			if err := syncDir(dir); err != nil {
+				return err
+			}
+			return realDisk.syncDir(dir)
+		},
+	}
+}
 
 // SetMaxPages bounds the database, so that a test can fill it.
 func (s *Store) SetMaxPages(n int) error {

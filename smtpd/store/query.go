@@ -38,6 +38,9 @@ func (s *Store) List(ctx context.Context, before int64, limit int) (Page, error)
 	return p, nil
 }
 
+// Totals returns how many messages there are, and of how many bytes.
+func (s *Store) Totals() (messages, bytes int64) { return s.count.Load(), s.bytes.Load() }
+
 // Head returns the position of the newest message, 0 when there is none.
 func (s *Store) Head(ctx context.Context) (int64, error) {
 	var head sql.NullInt64
@@ -148,6 +151,31 @@ func (s *Store) SetSummaries(ctx context.Context, read map[int64]message.Summary
 		for seq, text := range texts {
 			if _, err := tx.Exec(`UPDATE messages SET summary = ? WHERE seq = ?`, text, seq); err != nil {
 				return engineError("set summaries", err)
+			}
+		}
+		return nil
+	}})
+}
+
+// Transcript returns the conversation that carried the message at a position,
+// as JSON lines; nothing when there was none.
+func (s *Store) Transcript(ctx context.Context, seq int64) ([]byte, error) {
+	var lines []byte
+	err := s.rdb.QueryRowContext(ctx, `SELECT lines FROM transcripts WHERE seq = ?`, seq).Scan(&lines)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return lines, engineError("read transcript", err)
+}
+
+// AppendTranscripts adds lines to transcripts, by position: what was said once
+// the message was stored. Positions that are gone are passed over.
+func (s *Store) AppendTranscripts(ctx context.Context, tails map[int64][]byte) error {
+	return s.write.apply(ctx, op{do: func(tx *sql.Tx) error {
+		for seq, tail := range tails {
+			_, err := tx.Exec(`UPDATE transcripts SET lines = CAST(lines || ? AS BLOB) WHERE seq = ?`, tail, seq)
+			if err != nil {
+				return engineError("append transcripts", err)
 			}
 		}
 		return nil

@@ -30,6 +30,7 @@ type Store struct {
 	wdb    *sql.DB
 	rdb    *sql.DB
 	lock   *os.File
+	disk   disk
 	bodies string        // folder of the bodies that are files
 	count  atomic.Int64  // messages
 	bytes  atomic.Int64  // of all messages
@@ -64,9 +65,9 @@ func sqlitePath(rawURL string) (string, error) {
 	case ok && scheme == "sqlite" && path != "" && path != ":memory:":
 		return path, nil
 	case ok && (scheme == "postgres" || scheme == "postgresql"):
-		return "", errors.New("store: this version keeps mail in SQLite only (sqlite:PATH)")
+		return "", errors.New("this version keeps mail in SQLite only (sqlite:PATH)")
 	}
-	return "", fmt.Errorf("store: %q is not sqlite:PATH", rawURL)
+	return "", fmt.Errorf("%q is not sqlite:PATH", rawURL)
 }
 
 func openSQLite(ctx context.Context, path string) (_ *Store, err error) {
@@ -74,7 +75,7 @@ func openSQLite(ctx context.Context, path string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{bodies: path + ".bodies", news: make(chan struct{}, 1)}
+	s := &Store{disk: realDisk, bodies: path + ".bodies", news: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.release()

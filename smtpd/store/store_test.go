@@ -522,3 +522,47 @@ func TestCommitsAreSynced(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesAreSynced looks at a body that is a file: its bytes are synced under
+// a temporary name, its name after that, and both before its row is there.
+func TestFilesAreSynced(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "mail.db"))
+	var steps []string
+	total := func() int64 { n, _ := s.Totals(); return n }
+	s.SetDisk(func(name string) error {
+		steps = append(steps, fmt.Sprintf("file temporary=%v rows=%d", strings.HasPrefix(filepath.Base(name), "incoming-"), total()))
+		return nil
+	}, func(dir string) error {
+		list, err := os.ReadDir(dir)
+		final := err == nil && len(list) == 1 && store.ValidID(list[0].Name())
+		steps = append(steps, fmt.Sprintf("folder named=%v rows=%d", final, total()))
+		return nil
+	})
+	accept(t, s, start, content(2*store.InlineMax))
+	if d := cmp.Diff([]string{"file temporary=true rows=0", "folder named=true rows=0"}, steps); d != "" {
+		t.Error("steps (-want +got):\n" + d)
+	}
+}
+
+// TestSyncFails lets each sync fail: nothing is acknowledged, nothing is kept.
+func TestSyncFails(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, filepath.Join(dir, "mail.db"))
+	broken, well := errors.New("broken disk"), func(string) error { return nil }
+	fails := func(string) error { return broken }
+	for name, set := range map[string]func(){
+		"file":   func() { s.SetDisk(fails, well) },
+		"folder": func() { s.SetDisk(well, fails) },
+	} {
+		set()
+		if _, err := tryAccept(s, start, content(2*store.InlineMax)); !errors.Is(err, broken) {
+			t.Errorf("%s: Accept: %v", name, err)
+		}
+	}
+	if n, _ := s.Totals(); n != 0 {
+		t.Errorf("%d messages are there", n)
+	}
+	if list, err := os.ReadDir(filepath.Join(dir, "mail.db.bodies")); err != nil || len(list) != 0 {
+		t.Errorf("files are left: %v, %v", list, err)
+	}
+}
