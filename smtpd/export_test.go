@@ -4,17 +4,17 @@ import "time"
 
 // Limits opens the bounds of a session to tests, which cannot wait for minutes.
 type Limits struct {
-	Command, Data, Drain, Linger time.Duration
-	Discard                      int64
-	Clients                      int
+	Command, Data, Drain, Linger, Write time.Duration
+	Discard                             int64
+	Clients                             int
 }
 
 // WithLimits returns c with the given bounds; zero fields keep their defaults.
 func (c Config) WithLimits(l Limits) Config {
 	c.limit = limits{
-		command: l.Command, data: l.Data, drain: l.Drain, linger: l.Linger,
-		discard: l.Discard, clients: l.Clients,
+		command: l.Command, drain: l.Drain, linger: l.Linger, write: l.Write, discard: l.Discard,
 	}
+	c.Admit.Stall, c.Admit.Sessions = l.Data, l.Clients
 	return c
 }
 

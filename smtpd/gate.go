@@ -3,13 +3,18 @@ package smtpd
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"postern.example/mailclient/address"
+	"postern.example/smtpd/admit"
 )
 
 // gate is the net.Conn that a go-smtp Server is given instead of the client's.
@@ -25,104 +30,163 @@ import (
 //
 // A gate belongs to the goroutine of its session, but for drain.
 type gate struct {
-	raw     net.Conn
-	in      *bufio.Reader
-	out     *bufio.Writer
-	host    string
-	maxSize int64
-	limit   limits
+	policy
+	client     netip.AddrPort // who it is; a named peer may speak for another
+	mayXclient bool
+	xhelo      string   // the name that XCLIENT gave, which EHLO does not change
+	proxied    bool     // a PROXY header is due
+	conn       net.Conn // what is spoken through: raw, or TLS over it
+	raw        net.Conn
+	in         *bufio.Reader
+	out        *bufio.Writer
+	host       string
+	maxSize    int64
+	limit      limits
+	bare       BareNewline
+	log        *transcript
+	metrics    *metrics
+	adm        *admit.Session // what the client may do
+	now        func() time.Time
 
-	mode     mode
-	line     []byte // what is left of the command under way
-	verb     string // of the command whose reply is due
-	code     string // of the last reply
-	reply    []byte // a reply line that is not complete yet
-	esmtp    bool
-	helo     string
-	mail     command // what the last MAIL said
-	rcpt     command // what the last RCPT said
-	busy     bool    // a transaction is under way
-	scan     scanner
-	chunking bool  // between the first and the last chunk of a body
-	left     int64 // octets of the chunk still to come
-	last     bool  // the chunk is the last one
-	size     int64 // octets of the body so far
-	cause    error // why nothing more is read
-	muted    bool  // the last word was said
-	closed   bool
-	clean    bool // the client closed first
-	drainMu  sync.Mutex
-	drainBy  time.Time // zero until the server drains
+	// Of the conversation.
+	pending []byte // a command that was read and is not handled yet
+	line    []byte // what is left of the command under way
+	verb    string // of the command whose reply is due
+	code    string // of the last reply
+	reply   []byte // a reply line that is not complete yet
+	mute    int    // replies of the library that the client must not see
+	anew    bool   // TLS has begun: EHLO is due again (RFC 3207, section 4.2)
+	esmtp   bool
+	helo    string
+	user    string               // who authenticated
+	secure  *tls.ConnectionState // nil without TLS
+
+	// Of the transaction.
+	mail     command           // what the last MAIL said
+	rcpt     command           // what the last RCPT said
+	rcpts    []address.Address // those that were accepted
+	stored   int64             // position of its message, once that is on disk
+	mark     int               // lines of its transcript at that moment
+	answered int               // LMTP's replies so far, one for each of rcpts
+	busy     bool              // a transaction is under way
+	body     *body             // the message under way
+
+	accepted []string // ids of the messages of this session
+
+	// Of the end.
+	cause   error // why nothing more is read
+	muted   bool  // the last word was said
+	closed  bool
+	clean   bool // the client closed first
+	drainMu sync.Mutex
+	drainBy time.Time     // zero until the server drains
+	drained chan struct{} // closed when it does
 }
-
-type mode int
-
-const (
-	inCommands mode = iota
-	inData
-	inChunk
-)
 
 const (
 	// bufferSize bounds a command line, and with it what an idle client costs.
-	bufferSize = 8 << 10
+	bufferSize = 16 << 10
 	// maxLine is what a command may have with all its parameters, CRLF
 	// included (RFC 5321, section 4.5.3.1.4 and the extensions that add to it).
 	maxLine = 4 << 10
+	// maxSASL is what a response of AUTH may have (RFC 4954, section 4).
+	maxSASL = 12288 + 2
 )
-
-// errDone is all that the library gets to hear once the gate has shut.
-var errDone = net.ErrClosed
 
 var (
-	errIdle     = errors.New("idle for too long")
-	errDraining = errors.New("shutting down")
-	errLineLong = errors.New("command line too long")
-	errNewline  = errors.New("bare CR, bare LF or NUL")
-	errControl  = errors.New("control character or broken UTF-8 in a command")
-	errFraming  = errors.New("chunk without a size")
-	errEndless  = errors.New("oversized beyond what is read to its end")
-	errCutShort = errors.New("client left inside a message")
+	errIdle      = errors.New("idle for too long")
+	errDraining  = errors.New("shutting down")
+	errLineLong  = errors.New("command line too long")
+	errNewline   = errors.New("bare CR, bare LF or NUL")
+	errControl   = errors.New("control character or broken UTF-8 in a command")
+	errFraming   = errors.New("chunk without a size")
+	errEndless   = errors.New("oversized beyond what is read to its end")
+	errCutShort  = errors.New("client left inside a message")
+	errHandshake = errors.New("TLS handshake failed")
+	errInjected  = errors.New("commands behind STARTTLS, before TLS")
 )
 
-func newGate(c net.Conn, host string, maxSize int64, l limits) *gate {
-	return &gate{
-		raw: c, host: host, maxSize: maxSize, limit: l,
-		in:  bufio.NewReaderSize(c, bufferSize),
-		out: bufio.NewWriterSize(c, 1<<10),
+func newGate(c net.Conn, p policy, cfg Config, m *metrics) *gate {
+	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // none on a socket in the file system
+	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	g := &gate{
+		policy: p, conn: c, raw: c, client: peer,
+		mayXclient: contains(cfg.XclientFrom, peer.Addr()),
+		proxied:    contains(cfg.ProxyFrom, peer.Addr()),
+		host:       cfg.Hostname, maxSize: int64(cfg.MaxSize), limit: cfg.limit, bare: cfg.BareNewline,
+		in:      bufio.NewReaderSize(c, bufferSize),
+		log:     newTranscript(cfg.now),
+		metrics: m,
+		now:     cfg.now,
+		drained: make(chan struct{}),
 	}
+	g.out = bufio.NewWriterSize(deadlined{g}, 1<<10)
+	return g
 }
 
-// Read gives the library the rest of a command, or a stretch of a body.
+// proxy reads the header by which a named peer says whom it speaks for. When it
+// fails, nothing is said.
+func (g *gate) proxy() error {
+	g.raw.SetReadDeadline(time.Now().Add(g.limit.handshake))
+	client, ok, err := readProxy(g.in)
+	if err != nil {
+		return g.stop(err)
+	}
+	if ok {
+		g.client = client
+		g.mayXclient = false // that was the peer's right
+	}
+	return nil
+}
+
+// contains tells whether an address is in one of the prefixes.
+func contains(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// Read gives the library the rest of a command, or the end of a body, of which
+// it never sees more.
 func (g *gate) Read(p []byte) (int, error) {
-	for {
-		if len(g.line) > 0 {
-			n := copy(p, g.line)
-			g.line = g.line[n:]
-			return n, nil
-		}
-		if g.cause != nil {
-			return 0, errDone
-		}
-		if g.mode == inCommands && g.verb == "DATA" && g.code == "354" {
-			g.mode, g.size, g.scan = inData, 0, scanner{atLine: true}
-		}
-		switch g.mode {
-		case inData:
-			return g.readData(p)
-		case inChunk:
-			if g.left > 0 {
-				return g.readChunk(p)
+	for len(g.line) == 0 {
+		switch {
+		case g.body != nil:
+			g.line = g.finish()
+		case g.cause != nil:
+			return 0, net.ErrClosed
+		default:
+			if err := g.next(); err != nil {
+				return 0, net.ErrClosed
 			}
-			g.mode = inCommands
 		}
-		g.verb, g.code = "", ""
-		line, err := g.readLine()
-		if err != nil {
-			return 0, err
-		}
+	}
+	n := copy(p, g.line)
+	g.line = g.line[n:]
+	return n, nil
+}
+
+// next takes the next command, or the next response of AUTH.
+func (g *gate) next() error {
+	if line := g.pending; line != nil {
+		g.pending, g.code = nil, ""
+		g.line = g.command(line)
+		return nil
+	}
+	sasl := g.verb == "AUTH" && g.code == "334"
+	g.code = ""
+	if !sasl {
+		g.verb = ""
+	}
+	line, err := g.readLine()
+	if err != nil {
+		return err
+	}
+	if sasl {
+		g.log.client("(response of AUTH left out)", len(line)+2)
+		g.line = append(line, "\r\n"...)
+	} else {
 		g.line = g.command(line)
 	}
+	return nil
 }
 
 // readLine waits for one command line and returns it without its CRLF. The
@@ -132,28 +196,35 @@ func (g *gate) readLine() ([]byte, error) {
 		return nil, g.shut("421 4.3.2 "+g.host+" is shutting down", errDraining)
 	}
 	until := time.Now().Add(g.limit.command)
+	longest := maxLine
+	if g.verb == "AUTH" {
+		longest = maxSASL
+	}
 	for seen := 0; ; {
 		buf, _ := g.in.Peek(g.in.Buffered())
 		if i := bytes.IndexByte(buf[seen:], '\n'); i >= 0 {
 			line := buf[:seen+i+1]
 			g.in.Discard(len(line))
-			return g.checkLine(line)
+			return g.checkLine(line, longest)
 		}
 		seen = len(buf)
-		if seen >= maxLine {
+		if seen >= longest {
 			return nil, g.shut("500 5.5.2 Line too long", errLineLong)
 		}
-		if err := g.fill(until); err != nil {
+		if err := g.fill(until, "421 4.4.2 Nothing came for too long"); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func (g *gate) checkLine(line []byte) ([]byte, error) {
-	if len(line) > maxLine {
+func (g *gate) checkLine(line []byte, longest int) ([]byte, error) {
+	if len(line) > longest {
 		return nil, g.shut("500 5.5.2 Line too long", errLineLong)
 	}
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+	if !ok && g.bare == BareNormalize {
+		text, ok = line[:len(line)-1], true
+	}
 	if !ok || bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0 {
 		return nil, g.shut("500 5.5.2 Lines end in CR LF and hold neither alone, nor NUL", errNewline)
 	}
@@ -164,7 +235,7 @@ func (g *gate) checkLine(line []byte) ([]byte, error) {
 }
 
 // fill waits until more input is buffered, with all replies sent before.
-func (g *gate) fill(until time.Time) error {
+func (g *gate) fill(until time.Time, tooLate string) error {
 	for {
 		if err := g.flush(); err != nil {
 			return g.stop(err)
@@ -177,7 +248,7 @@ func (g *gate) fill(until time.Time) error {
 			return nil
 		case err == io.EOF:
 			g.clean = true
-			if g.mode != inCommands {
+			if g.body != nil {
 				return g.stop(errCutShort)
 			}
 			return g.stop(io.EOF)
@@ -186,7 +257,7 @@ func (g *gate) fill(until time.Time) error {
 		case g.drainDue(time.Now()):
 			return g.shut("421 4.3.2 "+g.host+" is shutting down", errDraining)
 		case !time.Now().Before(until):
-			return g.shut("421 4.4.2 Nothing came for too long", errIdle)
+			return g.shut(tooLate, errIdle)
 		}
 		// drain woke us inside a transaction: it may go on.
 	}
@@ -213,6 +284,8 @@ func (g *gate) drain(by time.Time) {
 	defer g.drainMu.Unlock()
 	g.drainBy = by
 	g.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which looks again
+	g.raw.SetWriteDeadline(by.Add(drainLinger))
+	close(g.drained)
 }
 
 // drainDue tells whether the drain ends the session now.
@@ -222,61 +295,9 @@ func (g *gate) drainDue(now time.Time) bool {
 	return !g.drainBy.IsZero() && (!g.busy || !now.Before(g.drainBy))
 }
 
-// readData hands on body octets up to and including CRLF.CRLF, still
-// dot-stuffed, and never past it.
-func (g *gate) readData(p []byte) (int, error) {
-	buf, err := g.peekBody(int64(len(p)))
-	if err != nil {
-		return 0, err
-	}
-	n, end, ok := g.scan.data(buf)
-	if !ok {
-		return 0, g.shut(replyNewline, errNewline)
-	}
-	if end {
-		g.mode, g.code = inCommands, ""
-	}
-	return g.take(p, n)
-}
-
-// readChunk hands on octets of a BDAT chunk (RFC 3030, section 2).
-func (g *gate) readChunk(p []byte) (int, error) {
-	buf, err := g.peekBody(min(int64(len(p)), g.left))
-	if err != nil {
-		return 0, err
-	}
-	end := g.last && int64(len(buf)) == g.left
-	if !g.scan.chunk(buf, end) {
-		return 0, g.shut(replyNewline, errNewline)
-	}
-	g.left -= int64(len(buf))
-	return g.take(p, len(buf))
-}
-
-const replyNewline = "550 5.6.11 A message holds no bare CR, bare LF or NUL: lines end in CR LF"
-
-func (g *gate) peekBody(most int64) ([]byte, error) {
-	if g.in.Buffered() == 0 {
-		if err := g.fill(time.Now().Add(g.limit.data)); err != nil {
-			return nil, err
-		}
-	}
-	return g.in.Peek(int(min(int64(g.in.Buffered()), most)))
-}
-
-func (g *gate) take(p []byte, n int) (int, error) {
-	if g.size += int64(n); g.size > g.maxSize+g.limit.discard {
-		return 0, g.shut(g.tooLarge(), errEndless)
-	}
-	return io.ReadFull(g.in, p[:n])
-}
-
-func (g *gate) tooLarge() string {
-	return fmt.Sprintf("552 5.3.4 A message may have %d octets", g.maxSize)
-}
-
-// stop ends reading for good and remembers why.
+// stop ends reading for good and remembers why. Nothing more is said.
 func (g *gate) stop(cause error) error {
+	g.muted = true
 	if g.cause == nil {
 		g.cause = cause
 	}
@@ -286,14 +307,20 @@ func (g *gate) stop(cause error) error {
 // shut says the last word of the session and ends reading for good.
 func (g *gate) shut(reply string, cause error) error {
 	g.answer(reply)
-	g.muted = true
 	return g.stop(cause)
 }
 
 // answer sends a reply of the gate's own.
 func (g *gate) answer(reply string) {
-	if !g.muted {
-		g.out.WriteString(reply + "\r\n")
+	if g.muted {
+		return
+	}
+	r := g.penalize(reply)
+	g.log.server(reply)
+	g.metrics.replies.WithLabelValues(reply[:3]).Inc()
+	g.out.WriteString(reply + "\r\n")
+	if !r.IsZero() {
+		g.refuse(r)
 	}
 }
 
@@ -309,9 +336,18 @@ func (g *gate) Write(p []byte) (int, error) {
 		}
 		line := string(bytes.TrimRight(g.reply[:i], "\r"))
 		g.reply = g.reply[i+1:]
+		final := len(line) >= 4 && line[3] == ' '
+		if g.mute > 0 {
+			if final {
+				g.mute--
+			}
+			continue
+		}
 		g.answer(g.reword(line))
-		if len(line) >= 4 && line[3] == ' ' {
-			g.code = line[:3]
+		if final {
+			if g.code = line[:3]; g.code == "354" {
+				g.data()
+			}
 			if !mayWait(g.verb) {
 				g.flush()
 			}
@@ -323,13 +359,38 @@ func (g *gate) Write(p []byte) (int, error) {
 // commands wait. To all others it may not (RFC 2920, section 3.2).
 func mayWait(verb string) bool { return verb == "MAIL" || verb == "RCPT" || verb == "RSET" }
 
-func (g *gate) flush() error {
-	if g.out.Buffered() == 0 {
-		return nil
+func (g *gate) flush() error { return g.out.Flush() }
+
+// deadlined gives each write to the client its time, and none beyond the drain.
+type deadlined struct{ g *gate }
+
+// Write implements io.Writer.
+func (d deadlined) Write(p []byte) (int, error) {
+	g := d.g
+	g.drainMu.Lock()
+	until := time.Now().Add(g.limit.write)
+	if last := g.drainBy.Add(drainLinger); !g.drainBy.IsZero() && last.Before(until) {
+		until = last
 	}
-	g.raw.SetWriteDeadline(time.Now().Add(g.limit.write))
-	return g.out.Flush()
+	g.raw.SetWriteDeadline(until)
+	g.drainMu.Unlock()
+	return g.conn.Write(p)
 }
+
+// lingerUntil is how long a client may take to read the last reply, which the
+// end of a drain does not wait for.
+func (g *gate) lingerUntil() time.Time {
+	g.drainMu.Lock()
+	defer g.drainMu.Unlock()
+	until := time.Now().Add(g.limit.linger)
+	if last := g.drainBy.Add(drainLinger); !g.drainBy.IsZero() && last.Before(until) {
+		until = last
+	}
+	return until
+}
+
+// drainLinger is added to a drain for last replies to be read.
+const drainLinger = time.Second
 
 // Close sends what is left, lets the client read it, and closes. Closing with
 // unread input would reset the connection and take the last reply with it, so
@@ -339,18 +400,29 @@ func (g *gate) Close() error {
 		return nil
 	}
 	g.closed = true
-	g.stop(net.ErrClosed)
+	g.stop(errDone)
 	if g.flush() == nil && !g.clean {
+		g.raw.SetDeadline(g.lingerUntil())
+		if t, ok := g.conn.(*tls.Conn); ok {
+			t.CloseWrite()
+		}
 		if half, ok := g.raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			g.raw.SetReadDeadline(time.Now().Add(g.limit.linger))
 			io.CopyN(io.Discard, g.raw, g.limit.discard)
 		}
 	}
 	return g.raw.Close()
 }
 
-func (g *gate) LocalAddr() net.Addr  { return g.raw.LocalAddr() }
-func (g *gate) RemoteAddr() net.Addr { return g.raw.RemoteAddr() }
+// LocalAddr is ours.
+func (g *gate) LocalAddr() net.Addr { return g.raw.LocalAddr() }
+
+// RemoteAddr is the client's address, as a named peer gave it if one did.
+func (g *gate) RemoteAddr() net.Addr {
+	if g.client.IsValid() {
+		return net.TCPAddrFromAddrPort(g.client)
+	}
+	return g.raw.RemoteAddr()
+}
 
 // Deadlines are the gate's own: the library would set one for each command, and
 // a steady slow body would die of it.
@@ -358,45 +430,3 @@ func (g *gate) RemoteAddr() net.Addr { return g.raw.RemoteAddr() }
 func (g *gate) SetDeadline(time.Time) error      { return nil }
 func (g *gate) SetReadDeadline(time.Time) error  { return nil }
 func (g *gate) SetWriteDeadline(time.Time) error { return nil }
-
-// scanner finds in a body what must not be there, and where it ends.
-type scanner struct {
-	atLine bool // at the start of a line
-	dot    bool // the line holds one dot so far
-	cr     bool // the last octet was CR
-}
-
-// data scans a stretch of a DATA body: n octets belong to it, the end mark
-// included when end is set. ok is false at a bare CR, a bare LF or a NUL.
-func (s *scanner) data(buf []byte) (n int, end, ok bool) {
-	for i, c := range buf {
-		if c == 0 || s.cr != (c == '\n') {
-			return 0, false, false
-		}
-		switch {
-		case c == '\n':
-			if s.dot {
-				return i + 1, true, true
-			}
-			s.atLine = true
-		case c == '\r':
-			s.atLine = false // a dot before it stays the line's only octet
-		default:
-			s.dot = s.atLine && c == '.'
-			s.atLine = false
-		}
-		s.cr = c == '\r'
-	}
-	return len(buf), false, true
-}
-
-// chunk scans a stretch of a BDAT body; end says that it is the body's last.
-func (s *scanner) chunk(buf []byte, end bool) (ok bool) {
-	for _, c := range buf {
-		if c == 0 || s.cr != (c == '\n') {
-			return false
-		}
-		s.cr = c == '\r'
-	}
-	return !end || !s.cr
-}

@@ -22,7 +22,10 @@ func (s *Server) afterwards(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for {
-		err := s.catchUp(ctx)
+		err := s.appendReplies(ctx)
+		if err == nil {
+			err = s.catchUp(ctx)
+		}
 		if err == nil {
 			err = s.trim(ctx)
 		}
@@ -35,10 +38,25 @@ func (s *Server) afterwards(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.store.News():
+		case <-s.recent.replied:
 		case <-tick.C:
+			s.tracker.Sweep(s.cfg.now())
 		case <-again:
 		}
 	}
+}
+
+// appendReplies puts the replies that followed a commit with its transcript.
+func (s *Server) appendReplies(ctx context.Context) error {
+	tails := s.recent.pending()
+	if len(tails) == 0 {
+		return nil
+	}
+	if err := s.store.AppendTranscripts(ctx, tails); err != nil {
+		return err
+	}
+	s.recent.done(tails)
+	return nil
 }
 
 func (s *Server) catchUp(ctx context.Context) error {
@@ -53,13 +71,21 @@ func (s *Server) catchUp(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				// Its bytes cannot be read now. It must not hold up the others,
-				// and says why it is not shown.
+			if errors.Is(err, store.ErrNotFound) {
+				if _, gerr := s.store.Get(ctx, e.ID); errors.Is(gerr, store.ErrNotFound) {
+					continue // deleted meanwhile
+				}
+			}
+			if err != nil {
+				// Its bytes cannot be read now, or are lost. It must not hold up
+				// the others, and says why it is not shown.
 				s.cfg.Log.Error("index", "id", e.ID, "cause", err)
-				sum = message.Summary{To: []string{}, Unparsed: true, Fault: "the store could not read it"}
+				sum = message.Summary{To: []string{}, Unparsed: true, Fault: "its bytes cannot be read"}
 			}
 			read[e.Seq] = sum
+		}
+		if len(read) == 0 {
+			continue // all of them were deleted meanwhile
 		}
 		if err := s.store.SetSummaries(ctx, read); err != nil {
 			return err

@@ -3,7 +3,6 @@ package smtpd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -57,11 +56,11 @@ type sessions struct {
 	wg      sync.WaitGroup
 }
 
-// add takes a client in, and tells whether there is room for it.
-func (s *sessions) add(g *gate, most int) bool {
+// add takes a client in, unless the server drains.
+func (s *sessions) add(g *gate) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.gates) >= most {
+	if !s.drainBy.IsZero() {
 		return false
 	}
 	if s.gates == nil {
@@ -69,10 +68,13 @@ func (s *sessions) add(g *gate, most int) bool {
 	}
 	s.gates[g] = struct{}{}
 	s.wg.Add(1)
-	if !s.drainBy.IsZero() {
-		g.drain(s.drainBy)
-	}
 	return true
+}
+
+func (s *sessions) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.gates)
 }
 
 func (s *sessions) remove(g *gate) {
@@ -82,7 +84,8 @@ func (s *sessions) remove(g *gate) {
 	s.wg.Done()
 }
 
-// drain ends all sessions and waits for them.
+// drain ends all sessions and waits for them, for those that do not end by
+// themselves no longer than a little over the given time.
 func (s *sessions) drain(by time.Time) {
 	s.mu.Lock()
 	s.drainBy = by
@@ -90,18 +93,26 @@ func (s *sessions) drain(by time.Time) {
 		g.drain(by)
 	}
 	s.mu.Unlock()
+	last := time.AfterFunc(time.Until(by)+drainLinger+time.Second/2, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for g := range s.gates {
+			g.raw.Close()
+		}
+	})
+	defer last.Stop()
 	s.wg.Wait()
 }
 
 // accept takes connections until l is closed. It waits for nothing but the
 // next one: no look-up, no greeting, no reply.
-func (s *Server) accept(ctx context.Context, l net.Listener) error {
+func (s *Server) accept(ctx context.Context, e endpoint) error {
 	for wait := time.Duration(0); ; {
-		c, err := l.Accept()
+		c, err := e.Accept()
 		switch {
 		case err == nil:
 			wait = 0
-			s.admit(c)
+			s.admit(c, e.policy)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
 		default:
@@ -117,28 +128,16 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// admit starts a session for c, or refuses it where too many run.
-func (s *Server) admit(c net.Conn) {
-	g := newGate(c, s.cfg.Hostname, int64(s.cfg.MaxSize), s.cfg.limit)
-	if !s.sessions.add(g, s.cfg.limit.clients) {
-		// One write into an empty send buffer does not wait.
-		c.SetWriteDeadline(time.Now().Add(time.Second))
-		fmt.Fprintf(c, "421 4.3.2 %s has too many clients: try again later\r\n", s.cfg.Hostname)
-		c.Close()
-		s.cfg.Log.Warn("refused", "remote", c.RemoteAddr().String(), "cause", "too many clients")
-		return
-	}
-	go func() {
-		defer s.sessions.remove(g)
-		s.serveConn(g)
-	}()
-}
-
 // Reach says who can connect to an address that a listener is bound to.
 func Reach(a net.Addr) string {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return "this machine"
+	}
 	ap, err := netip.ParseAddrPort(a.String())
 	switch ip := ap.Addr().Unmap(); {
-	case err != nil || ip.IsLoopback():
+	case err != nil:
+		return "anyone" // who knows
+	case ip.IsLoopback():
 		return "this machine"
 	case ip.IsPrivate() || ip.IsLinkLocalUnicast():
 		return "this network"

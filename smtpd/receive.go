@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -20,45 +20,61 @@ var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // receive takes one message, whichever road it came by: it adds the Received
 // field, bounds the body, and returns the message's id once it is on disk.
-// Beyond MaxSize nothing of it is kept and the rest of r is left unread.
-func (s *Server) receive(ctx context.Context, env store.Envelope, r io.Reader) (string, error) {
+// Beyond MaxSize nothing of it is kept and the rest of r is left unread. said,
+// if there was a conversation, gives its transcript once r is read.
+func (s *Server) receive(ctx context.Context, env store.Envelope, r io.Reader, said func() []byte) (id string, seq int64, err error) {
 	now := s.cfg.now()
-	id := store.NewID(now)
+	id = store.NewID(now)
 	body := s.store.NewBody()
 	defer body.Discard()
 	if _, err := io.WriteString(body, s.receivedField(id, env, now)); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	buf := copyBuffers.Get().(*[32 << 10]byte)
 	defer copyBuffers.Put(buf)
 	// A plain Writer and Reader, so that the buffer is used.
 	n, err := io.CopyBuffer(struct{ io.Writer }{body}, io.LimitReader(r, int64(s.cfg.MaxSize)+1), buf[:])
 	if err != nil {
-		return "", fmt.Errorf("receive message: %w", err)
+		return "", 0, fmt.Errorf("receive message: %w", err)
 	}
 	if n > int64(s.cfg.MaxSize) {
-		return "", errTooLarge
+		return "", 0, errTooLarge
 	}
-	if _, err := s.store.Accept(ctx, store.Message{ID: id, Received: now, Envelope: env, Body: body}); err != nil {
-		return "", err
+	m := store.Message{ID: id, Received: now, Envelope: env, Body: body}
+	if said != nil {
+		m.Transcript = said()
 	}
+	ctx, cancel := context.WithTimeout(ctx, queueWait)
+	defer cancel()
+	whole := time.Now()
+	if seq, err = s.store.Accept(ctx, m); err != nil {
+		return "", 0, err
+	}
+	s.metrics.commit.Observe(time.Since(whole).Seconds())
+	s.metrics.bytes.Add(float64(n))
+	s.metrics.accepted.WithLabelValues(road(env.Via)).Inc()
 	s.cfg.Log.Info("accepted", "id", id, "via", env.Via, "remote", env.Remote,
 		"mail_from", env.MailFrom, "recipients", len(env.RcptTo), "bytes", n)
-	return id, nil
+	return id, seq, nil
 }
 
 // receivedField is the trace field that RFC 5321, section 4.4, puts in front.
 // A recipient stands in it only when there is no other to be given away.
 func (s *Server) receivedField(id string, env store.Envelope, now time.Time) string {
-	host, _, err := net.SplitHostPort(env.Remote)
-	if err != nil {
-		host = env.Remote
-	}
-	if strings.Contains(host, ":") {
-		host = "IPv6:" + host // RFC 5321, section 4.1.3
+	origin := "local socket"
+	if ap, err := netip.ParseAddrPort(env.Remote); err == nil {
+		if ip := ap.Addr().Unmap().WithZone(""); ip.Is4() {
+			origin = "[" + ip.String() + "]"
+		} else {
+			origin = "[IPv6:" + ip.String() + "]" // RFC 5321, section 4.1.3
+		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Received: from %s ([%s])\r\n\tby %s with %s id %s", fieldName(env.Helo), host, s.cfg.Hostname, env.Via, id)
+	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\t", fieldName(env.Helo), origin)
+	if env.TLS != "" {
+		fmt.Fprintf(&b, "(using %s)\r\n\t", env.TLS)
+	}
+	fmt.Fprintf(&b, "by %s with %s id %s", s.cfg.Hostname, env.Via, id)
 	if len(env.RcptTo) == 1 {
 		fmt.Fprintf(&b, "\r\n\tfor <%s>", env.RcptTo[0].Address)
 	}
@@ -78,4 +94,15 @@ func fieldName(helo string) string {
 		return "unknown"
 	}
 	return helo
+}
+
+// road is how a message came, without what was used on the way.
+func road(via string) string {
+	switch {
+	case via == "HTTP":
+		return "http"
+	case strings.Contains(via, "LMTP"):
+		return "lmtp"
+	}
+	return "smtp"
 }

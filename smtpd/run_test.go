@@ -146,7 +146,7 @@ func TestTooManyClients(t *testing.T) {
 	s := start(t, smtpd.Config{}.WithLimits(smtpd.Limits{Clients: 1}))
 	first := s.hello()
 	second := s.dial()
-	second.expect("421 4.3.2")
+	second.expect("421 4")
 	second.expectEOF()
 	first.script("C: NOOP\nS: 250")
 }
@@ -419,5 +419,34 @@ func TestPaging(t *testing.T) {
 	}
 	if want := "9 8 7 6 5 4 3 2 1 0"; strings.Join(got, " ") != want {
 		t.Errorf("pages hold %v, want %s", got, want)
+	}
+}
+
+// TestMetrics reads the counters back after a session that did a bit of all.
+func TestMetrics(t *testing.T) {
+	s := start(t, smtpd.Config{Auth: smtpd.AuthAny})
+	c := s.hello()
+	c.script("C: AUTH PLAIN " + b64("boss\x00ann\x00x") + "\nS: 535\nC: FOO\nS: 500")
+	c.send(transaction + "DATA\r\nSubject: x\r\n\r\n.\r\n")
+	for _, want := range []string{"250", "250", "354", "250 2.0.0"} {
+		c.expect(want)
+	}
+	c.send("MAIL FROM:\x00\r\n")
+	c.expect("500")
+	c.expectEOF()
+	c.Close()
+	waitFor(t, func() bool { return len(s.sessions()) == 1 })
+	text := string(s.get("/metrics"))
+	for _, want := range []string{
+		`smtpd_sessions_total{listener="smtp"} 1`, `smtpd_messages_total{via="smtp"} 1`, `smtpd_auth_total{result="failed"} 1`,
+		`smtpd_replies_total{code="500"} 2`, `smtpd_closed_total{cause="bare-newline"} 1`, `smtpd_store_messages 1`,
+		`smtpd_message_bytes_total 14`, `smtpd_commit_seconds_count 1`, `go_goroutines`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"postern.example/smtpd/admit"
 	"postern.example/smtpd/inbox"
 	"postern.example/smtpd/store"
 )
@@ -25,7 +26,12 @@ import (
 type Server struct {
 	cfg      Config
 	store    *store.Store
+	cert     atomic.Pointer[certificate] // nil without TLS
+	users    atomic.Pointer[Users]
 	sessions sessions
+	tracker  *admit.Tracker
+	recent   *recent
+	metrics  *metrics
 	draining atomic.Bool
 }
 
@@ -38,7 +44,13 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg}, nil
+	tracker, err := admit.New(cfg.Admit)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, tracker: tracker, recent: newRecent()}
+	s.metrics = newMetrics(s)
+	return s, nil
 }
 
 // Run serves until ctx ends, drains, and returns nil once every goroutine,
@@ -57,53 +69,88 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.store.Close()) }()
+	if err := s.openSecrets(); err != nil {
+		return err
+	}
 
 	var l listeners
-	if err := l.open(ctx, s.cfg); err != nil {
+	if err := l.open(ctx, s.cfg, s.cert.Load()); err != nil {
 		l.close()
 		return err
 	}
 	return s.serve(ctx, l)
 }
 
-// listeners are all that a Server is bound to.
-type listeners struct {
-	smtp []net.Listener
-	http net.Listener // nil when off
-}
-
-func (l *listeners) open(ctx context.Context, cfg Config) error {
-	for _, a := range cfg.SMTP {
-		n, err := listen(ctx, "smtp", a)
+// openSecrets loads the certificate and the users, where there are any.
+func (s *Server) openSecrets() error {
+	if s.cfg.hasTLS() {
+		dir := filepath.Dir(strings.TrimPrefix(s.cfg.Store, "sqlite:"))
+		cert, err := openCertificate(s.cfg, dir)
 		if err != nil {
 			return err
 		}
-		l.smtp = append(l.smtp, n)
+		s.cert.Store(cert)
 	}
-	if cfg.HTTP == Off {
-		return nil
+	if s.cfg.Auth == AuthUsers {
+		u, err := LoadUsers(s.cfg.Users)
+		if err != nil {
+			return err
+		}
+		s.users.Store(u)
 	}
-	n, err := listen(ctx, "http", cfg.HTTP)
-	l.http = n
+	allow, block, err := loadLists(s.cfg)
+	if err != nil {
+		return err
+	}
+	s.tracker.SetLists(allow, block)
+	return nil
+}
+
+// Reload reads certificate, users and lists again, which is what SIGHUP asks for. What
+// cannot be read stays as it was, and the error, which is logged too, says so.
+// Safe for concurrent use with Run.
+func (s *Server) Reload() error {
+	var errs []error
+	if cert := s.cert.Load(); cert != nil {
+		errs = append(errs, cert.reload())
+	}
+	if s.cfg.Auth == AuthUsers {
+		u, err := LoadUsers(s.cfg.Users)
+		if err == nil {
+			s.users.Store(u)
+		}
+		errs = append(errs, err)
+	}
+	allow, block, err := loadLists(s.cfg)
+	if err == nil {
+		s.tracker.SetLists(allow, block)
+	}
+	err = errors.Join(append(errs, err)...)
+	if err != nil {
+		s.cfg.Log.Error("reload", "cause", err)
+	} else {
+		s.cfg.Log.Info("reloaded")
+	}
 	return err
 }
 
-func listen(ctx context.Context, what, addr string) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err // the rest repeats what we say
-		}
-		return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
+// listeners are all that a Server is bound to.
+type listeners struct {
+	mail []endpoint
+	http net.Listener // nil when off
+}
+
+func (l *listeners) open(ctx context.Context, cfg Config, cert *certificate) (err error) {
+	if l.mail, err = openEndpoints(ctx, cfg, cert); err != nil || cfg.HTTP == Off {
+		return err
 	}
-	return l, nil
+	l.http, err = listen(ctx, "http", "tcp", cfg.HTTP)
+	return err
 }
 
 func (l *listeners) close() {
-	for _, n := range l.smtp {
-		n.Close()
+	for _, e := range l.mail {
+		e.Close()
 	}
 	if l.http != nil {
 		l.http.Close()
@@ -112,8 +159,17 @@ func (l *listeners) close() {
 
 func (l *listeners) bound(cfg Config) Bound {
 	b := Bound{Data: strings.TrimPrefix(cfg.Store, "sqlite:")}
-	for _, n := range l.smtp {
-		b.SMTP = append(b.SMTP, n.Addr())
+	for _, e := range l.mail {
+		switch e.role {
+		case roleSMTP:
+			b.SMTP = append(b.SMTP, e.Addr())
+		case roleSubmission:
+			b.Submission = append(b.Submission, e.Addr())
+		case roleSMTPS:
+			b.SMTPS = append(b.SMTPS, e.Addr())
+		case roleLMTP:
+			b.LMTP = append(b.LMTP, e.Addr())
+		}
 	}
 	if l.http != nil {
 		b.HTTP = l.http.Addr()
@@ -130,8 +186,8 @@ func (s *Server) serve(ctx context.Context, l listeners) error {
 	var wg sync.WaitGroup
 
 	wg.Go(func() { s.afterwards(work) })
-	for _, n := range l.smtp {
-		wg.Go(func() { s.accept(ctx, n) })
+	for _, e := range l.mail {
+		wg.Go(func() { s.accept(ctx, e) })
 	}
 	web := s.web(work)
 	if l.http != nil {
@@ -145,9 +201,9 @@ func (s *Server) serve(ctx context.Context, l listeners) error {
 	s.announce(l.bound(s.cfg))
 	<-ctx.Done()
 	s.draining.Store(true)
-	s.cfg.Log.Info("draining")
-	for _, n := range l.smtp {
-		n.Close()
+	s.cfg.Log.Info("draining", "at_most", s.cfg.limit.drain)
+	for _, e := range l.mail {
+		e.Close()
 	}
 	by := time.Now().Add(s.cfg.limit.drain)
 	s.sessions.drain(by)
@@ -163,6 +219,9 @@ func (s *Server) serve(ctx context.Context, l listeners) error {
 	}
 	stopWork()
 	wg.Wait()
+	if err := s.appendReplies(context.WithoutCancel(ctx)); err != nil {
+		s.cfg.Log.Error("index", "cause", err)
+	}
 	s.cfg.Log.Info("stopped")
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
@@ -172,6 +231,14 @@ func (s *Server) serve(ctx context.Context, l listeners) error {
 
 func (s *Server) announce(b Bound) {
 	attrs := []any{slog.Any("smtp", addrs(b.SMTP))}
+	for _, more := range []struct {
+		name  string
+		addrs []net.Addr
+	}{{"submission", b.Submission}, {"smtps", b.SMTPS}, {"lmtp", b.LMTP}} {
+		if len(more.addrs) > 0 {
+			attrs = append(attrs, slog.Any(more.name, addrs(more.addrs)))
+		}
+	}
 	if b.HTTP != nil {
 		attrs = append(attrs, slog.String("http", b.HTTP.String()))
 	}
@@ -201,13 +268,16 @@ func (s *Server) web(ctx context.Context) *http.Server {
 			MaxSize:  int64(s.cfg.MaxSize),
 			Draining: s.draining.Load,
 			Log:      s.cfg.Log,
+			Metrics:  s.metrics.handler(),
+			Sessions: s.recent.list,
+			Tail:     s.recent.tail,
 			Receive: func(ctx context.Context, from string, to []string, remote string, r io.Reader) (string, error) {
 				env, err := ParseEnvelope(from, to)
 				if err != nil {
 					return "", &inbox.Refusal{Status: http.StatusBadRequest, Cause: err}
 				}
 				env.Via, env.Remote = "HTTP", remote
-				id, err := s.receive(ctx, env, r)
+				id, _, err := s.receive(ctx, env, r, nil)
 				if errors.Is(err, errTooLarge) {
 					err = &inbox.Refusal{Status: http.StatusRequestEntityTooLarge, Cause: err}
 				}

@@ -28,6 +28,8 @@ type server struct {
 	t    *testing.T
 	smtp string
 	http string
+	at   smtpd.Bound
+	srv  *smtpd.Server
 	stop func() error // drains, waits, and returns what Run did; may be called again
 }
 
@@ -35,7 +37,7 @@ type server struct {
 // when the test ends.
 func start(t *testing.T, cfg smtpd.Config) *server {
 	t.Helper()
-	if cfg.SMTP == nil {
+	if cfg.SMTP == nil && cfg.Submission == nil && cfg.SMTPS == nil && cfg.LMTP == nil {
 		cfg.SMTP = []string{"127.0.0.1:0"}
 	}
 	if cfg.HTTP == "" {
@@ -47,6 +49,9 @@ func start(t *testing.T, cfg smtpd.Config) *server {
 	if cfg.Hostname == "" {
 		cfg.Hostname = "mx.test.example"
 	}
+	if cfg.Admit.GreetPause == 0 {
+		cfg.Admit.GreetPause = -1 // strangers are not what most tests are about
+	}
 	ready := make(chan smtpd.Bound, 1)
 	cfg.Ready = func(b smtpd.Bound) { ready <- b }
 	srv, err := smtpd.New(cfg)
@@ -56,7 +61,7 @@ func start(t *testing.T, cfg smtpd.Config) *server {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Run(ctx) }()
-	s := &server{t: t}
+	s := &server{t: t, srv: srv}
 	var result error
 	var done bool
 	s.stop = func() error {
@@ -73,7 +78,10 @@ func start(t *testing.T, cfg smtpd.Config) *server {
 	})
 	select {
 	case b := <-ready:
-		s.smtp = b.SMTP[0].String()
+		s.at = b
+		if len(b.SMTP) > 0 {
+			s.smtp = b.SMTP[0].String()
+		}
 		if b.HTTP != nil {
 			s.http = "http://" + b.HTTP.String()
 		}
@@ -93,7 +101,12 @@ type client struct {
 
 func (s *server) dial() *client {
 	s.t.Helper()
-	c, err := net.Dial("tcp", s.smtp)
+	return s.dialTo("tcp", s.smtp)
+}
+
+func (s *server) dialTo(network, addr string) *client {
+	s.t.Helper()
+	c, err := net.Dial(network, addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -16,17 +15,12 @@ import (
 )
 
 // session is one client's, between its EHLO and its end. It is the one place
-// where errors become replies. go-smtp calls it from the connection's goroutine,
-// but for Data, which for BDAT has one of its own.
+// where errors become replies. All of it runs on the connection's goroutine.
 type session struct {
 	srv  *Server
 	gate *gate
 	log  *slog.Logger
-
-	mu   sync.Mutex      // Data of a BDAT body runs beside the rest
-	tx   *store.Envelope // nil outside of a transaction
-	over bool
-	data sync.WaitGroup // Data calls under way
+	tx   store.Envelope // of the transaction under way
 }
 
 // queueWait is how long a client may wait for the store to take its message
@@ -36,68 +30,37 @@ const queueWait = 30 * time.Second
 // Mail starts a transaction.
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	mail := s.gate.mail
-	tx := &store.Envelope{
+	s.tx = store.Envelope{
 		MailFrom:   mail.path.String(),
 		MailParams: mail.params,
-		Via:        "SMTP",
 		Helo:       s.gate.helo,
 		Remote:     s.gate.RemoteAddr().String(),
 	}
-	switch {
-	case mail.has("SMTPUTF8"):
-		tx.Via = "UTF8SMTP" // RFC 6531, section 4.3
-	case s.gate.esmtp:
-		tx.Via = "ESMTP"
+	s.tx.Via = s.gate.via()
+	s.tx.User = s.gate.user
+	if s.gate.secure != nil {
+		s.tx.TLS = tlsName(*s.gate.secure)
 	}
-	s.gate.busy, s.gate.chunking = true, false
-	s.set(tx)
+	s.gate.busy = true
 	return nil
 }
 
 // Rcpt takes a recipient: in capture mode, any.
 func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	rcpt := s.gate.rcpt
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.gate.rcpts = append(s.gate.rcpts, rcpt.path)
 	s.tx.RcptTo = append(s.tx.RcptTo, store.Recipient{Address: rcpt.path.String(), Params: rcpt.params})
 	return nil
 }
 
-// Data takes the body and answers with the id once the message is on disk.
-func (s *session) Data(r io.Reader) error {
-	env, ok := s.begin()
-	if !ok {
-		return errDone // a BDAT body that was given up before it began
+// Data takes the body, from the gate and not from the library, and answers with
+// the id once the message is on disk.
+func (s *session) Data(io.Reader) error {
+	id, seq, err := s.srv.receive(context.Background(), s.tx, s.gate.body, s.gate.log.message)
+	if err == nil {
+		s.gate.accept(id, seq)
 	}
-	defer s.data.Done()
-	ctx, cancel := context.WithTimeout(context.Background(), queueWait)
-	defer cancel()
-	id, err := s.srv.receive(ctx, env, r)
 	return s.reply(id, err)
-}
-
-func (s *session) begin() (store.Envelope, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.tx == nil || s.over {
-		return store.Envelope{}, false
-	}
-	s.data.Add(1)
-	return *s.tx, true
-}
-
-func (s *session) set(tx *store.Envelope) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tx = tx
-}
-
-// end waits until no Data call is left.
-func (s *session) end() {
-	s.mu.Lock()
-	s.over = true
-	s.mu.Unlock()
-	s.data.Wait()
 }
 
 // reply words the outcome of a message. What a stranger gets is general, the
@@ -113,40 +76,63 @@ func (s *session) reply(id string, err error) error {
 	case errors.Is(err, store.ErrFull), errors.Is(err, context.DeadlineExceeded):
 		s.log.Error("deferred", "cause", err)
 		return &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "No room for the message: try again later"}
-	case errors.Is(err, errDone), errors.Is(err, smtp.ErrDataReset), errors.Is(err, io.ErrUnexpectedEOF):
-		// The client is gone, or the gate has had its last word.
-		return err
+	case errors.Is(err, errDone), errors.Is(err, errGivenUp):
+		// Nobody gets to see a reply: the gate has had its last word, or the
+		// client something else to say.
+		return errUnseen
 	}
 	s.log.Error("deferred", "cause", err)
 	return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "The message could not be kept: try again later"}
 }
 
+var errUnseen = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "The message was given up"}
+
 // Reset ends the transaction. go-smtp calls it after RSET, EHLO and each body,
 // when the reply has been written.
 func (s *session) Reset() {
-	s.set(nil)
-	s.gate.mail, s.gate.busy, s.gate.chunking = command{}, false, false
+	s.tx = store.Envelope{}
+	if seq, tail := s.gate.forget(); seq != 0 {
+		s.srv.recent.reply(seq, tail)
+	}
 }
 
-// Logout ends the session.
+// Logout has nothing to free: what ends a session is serveConn.
 func (s *session) Logout() error { return nil }
 
 // serveConn serves one client to its end.
 func (s *Server) serveConn(g *gate) {
+	defer func() { s.recent.add(g.record()) }()
+	defer g.leave()
+	if g.proxied && g.proxy() == nil {
+		if r := s.ask(g); !r.IsZero() {
+			g.shut(r.String(), refusal{r})
+		}
+	}
+	if g.cause == nil && g.pause() == nil && g.implicit {
+		g.handshake()
+	}
 	log := s.cfg.Log.With("remote", g.RemoteAddr().String())
-	log.Debug("connected")
+	log.Debug("connected", "listener", string(g.role))
 	sess := &session{srv: s, gate: g, log: log}
 	srv := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return sess, nil }))
 	srv.Domain = s.cfg.Hostname
 	srv.MaxRecipients = maxRecipients
 	srv.MaxLineLength = 0 // the gate bounds commands, and a body line may be long
+	srv.LMTP = g.role == roleLMTP
 	srv.EnableSMTPUTF8 = true
-	srv.AllowInsecureAuth = true // so that AUTH, which is not offered, is unknown and not "TLS is required"
+	srv.EnableBINARYMIME = true
+	srv.EnableDSN = true
+	srv.EnableREQUIRETLS = true
+	srv.AllowInsecureAuth = true // the session knows better whether AUTH is safe
 	srv.ErrorLog = errorLog{log}
-	srv.Serve(&oneConn{conn: g, done: make(chan struct{})})
-	// Serve returns when the connection is closed; its goroutine ends after it.
-	srv.Shutdown(context.Background())
-	sess.end()
+	if g.cause != nil {
+		g.Close()
+	} else {
+		srv.Serve(&oneConn{conn: g, done: make(chan struct{})})
+		// Serve returns when the connection is closed; its goroutine ends after it.
+		srv.Shutdown(context.Background())
+	}
+	s.metrics.closed.WithLabelValues(closedBy(g.cause)).Inc()
 	switch cause := g.cause; {
 	case errors.Is(cause, io.EOF), cause == errDone:
 		log.Debug("closed")

@@ -135,16 +135,22 @@ func TestDialogue(t *testing.T) {
 			S: 501 5.5.4
 			C: MAIL FROM:<a@a.example> NOSUCH=1
 			S: 555 5.5.4
-			C: MAIL FROM:<a@a.example> RET=FULL
-			S: 555 5.5.4
+			C: MAIL FROM:<a@a.example> REQUIRETLS
+			S: 530 5.7.0
+			C: MAIL FROM:<a@a.example> RET=SOME
+			S: 501 5.5.4
 			C: MAIL FROM:<a@a.example> SIZE=99999999999999999999999
 			S: 552 5.3.4
 			C: MAIL FROM:<a@a.example> SIZE=26214401
 			S: 552 5.3.4
 			C: MAIL FROM:<a@a.example> SIZE=26214400
 			S: 250
-			C: RCPT TO:<b@b.example> NOTIFY=NEVER
+			C: RCPT TO:<b@b.example> NOTIFY=NEVER,FAILURE
+			S: 501 5.5.4
+			C: RCPT TO:<b@b.example> NOSUCH
 			S: 555 5.5.4
+			C: RCPT TO:<b@b.example> NOTIFY=NEVER ORCPT=rfc822;b@b.example
+			S: 250
 			C: RSET
 			S: 250
 			C: MAIL FROM:<jürgen@a.example> SMTPUTF8
@@ -167,12 +173,16 @@ func TestDialogue(t *testing.T) {
 			S: 250
 			C: FOO
 			S: 500 5.5.2
+			C: RSET now
+			S: 501 5.5.4
+			C: QUIT now
+			S: 501 5.5.4
 			C: VRFY a
 			S: 252
 			C: HELP
 			S: 502
 			C: AUTH PLAIN AGEAYQ==
-			S: 504
+			S: 502 5.5.1
 			C: STARTTLS
 			S: 502
 			C: GET / HTTP/1.1
@@ -223,7 +233,7 @@ func TestExtensions(t *testing.T) {
 	got := strings.Split(strings.TrimSpace(c.expect("250")), "\r\n")
 	want := []string{
 		"250-mx.test.example", "250-PIPELINING", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-CHUNKING",
-		"250-SMTPUTF8", "250-SIZE 12345", "250 LIMITS RCPTMAX=1000",
+		"250-SMTPUTF8", "250-BINARYMIME", "250-DSN", "250-SIZE 12345", "250 LIMITS RCPTMAX=1000",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error("reply to EHLO (-want +got):\n" + d)
@@ -465,4 +475,20 @@ func TestBrokenMessage(t *testing.T) {
 	if m := s.list()[0]; !m.Unparsed || m.From != "a@a.example" {
 		t.Errorf("summary %+v, want it marked unparsed", m)
 	}
+}
+
+// TestLinger goes on sending behind the last reply, as a client does that looks
+// for replies only when it is done: the connection is not reset under it.
+func TestLinger(t *testing.T) {
+	s := start(t, smtpd.Config{MaxSize: 2000}.WithLimits(smtpd.Limits{Discard: 10_000, Linger: patience}))
+	c := s.hello()
+	c.send(transaction + "DATA\r\n")
+	c.script("S: 250\nS: 250\nS: 354")
+	c.send(strings.Repeat("12345678\r\n", 1500))
+	c.expect("552 5.3.4")
+	c.expectEOF()
+	for range 50 {
+		c.send("still sending\r\n")
+	}
+	c.Close()
 }

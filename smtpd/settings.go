@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -28,6 +31,12 @@ func Settings() []Setting {
 	return []Setting{
 		{Name: "smtp", Value: "ADDR", Many: true, Usage: "listen for SMTP on `ADDR` (default " + DefaultSMTP + "); port 0 picks one",
 			set: func(c *Config, v []string) error { c.SMTP = v; return nil }},
+		{Name: "submission", Value: "ADDR", Many: true, Usage: "listen for submission on `ADDR`; needs AUTH where there are --users",
+			set: func(c *Config, v []string) error { c.Submission = v; return nil }},
+		{Name: "smtps", Value: "ADDR", Many: true, Usage: "listen for submission over TLS on `ADDR`; needs AUTH where there are --users",
+			set: func(c *Config, v []string) error { c.SMTPS = v; return nil }},
+		{Name: "lmtp", Value: "PATH", Many: true, Usage: "listen for LMTP on the socket `PATH`",
+			set: func(c *Config, v []string) error { c.LMTP = v; return nil }},
 		{Name: "http", Value: "ADDR", Usage: "serve the inbox on `ADDR` (default " + DefaultHTTP + "); empty: off",
 			set: func(c *Config, v []string) error {
 				if c.HTTP = v[0]; c.HTTP == "" {
@@ -54,12 +63,84 @@ func Settings() []Setting {
 			set: func(c *Config, v []string) (err error) { c.Keep, err = ParseKeep(v[0]); return err }},
 		{Name: "mode", Value: "MODE", Usage: "`capture`: take every recipient, send nothing on (the one mode of this version)",
 			set: neutral("capture")},
-		{Name: "tls", Value: "MODE", Usage: "`off`: no TLS (the one value of this version)",
-			set: neutral("off")},
-		{Name: "smtps", Value: "ADDR", Many: true, Usage: "listen for SMTP over TLS on `ADDR` (a later version)", set: later},
-		{Name: "lmtp", Value: "PATH", Many: true, Usage: "listen for LMTP on the socket `PATH` (a later version)", set: later},
-		{Name: "tls-cert", Value: "FILE", Usage: "the certificate `FILE` (a later version)", set: later},
-		{Name: "tls-key", Value: "FILE", Usage: "the key `FILE` (a later version)", set: later},
+		{Name: "tls", Value: "MODE", Usage: "`off`, or self: make a certificate at first start, for loopback use",
+			set: func(c *Config, v []string) error {
+				switch v[0] {
+				case "off":
+					c.TLS = TLSOff
+				case "self":
+					c.TLS = TLSSelf
+				default:
+					return fmt.Errorf("%q is neither off nor self", v[0])
+				}
+				return nil
+			}},
+		{Name: "tls-cert", Value: "FILE", Usage: "offer TLS with the certificate chain in `FILE`",
+			set: text(func(c *Config) *string { return &c.TLSCert })},
+		{Name: "tls-key", Value: "FILE", Usage: "the key of --tls-cert is in `FILE`",
+			set: text(func(c *Config) *string { return &c.TLSKey })},
+		{Name: "users", Value: "FILE", Usage: "let the users in `FILE` authenticate (see smtpd user)",
+			set: text(func(c *Config) *string { return &c.Users })},
+		{Name: "auth", Value: "MODE", Usage: "`off`, or any: take every name and password, to test clients",
+			set: func(c *Config, v []string) error {
+				switch v[0] {
+				case "off":
+					c.Auth = AuthOff
+				case "any":
+					c.Auth = AuthAny
+				default:
+					return fmt.Errorf("%q is neither off nor any", v[0])
+				}
+				return nil
+			}},
+		{Name: "auth-plaintext", Switch: true, Usage: "offer AUTH without TLS to other machines too",
+			set: func(c *Config, v []string) error { return setBool(&c.AuthPlaintext, v[0]) }},
+		{Name: "proxy-from", Value: "CIDR", Many: true, Usage: "expect a PROXY header, version 1 or 2, from peers in `CIDR`",
+			set: prefixes(func(c *Config) *[]netip.Prefix { return &c.ProxyFrom })},
+		{Name: "xclient-from", Value: "CIDR", Many: true, Usage: "let peers in `CIDR` use XCLIENT",
+			set: prefixes(func(c *Config) *[]netip.Prefix { return &c.XclientFrom })},
+		{Name: "log", Value: "text|json", Usage: "log as `text|json`, on standard error (default text)",
+			set: func(c *Config, v []string) error {
+				if v[0] != "text" && v[0] != "json" {
+					return fmt.Errorf("%q is neither text nor json", v[0])
+				}
+				c.LogFormat = v[0]
+				return nil
+			}},
+		{Name: "strict-loopback", Switch: true, Usage: "let caps, rates, greet pause and bans hold for loopback clients too",
+			set: func(c *Config, v []string) error { return setBool(&c.Admit.StrictLoopback, v[0]) }},
+		{Name: "allow", Value: "CIDR", Many: true, Usage: "exempt clients in `CIDR` from caps, rates, greet pause and bans",
+			set: prefixes(func(c *Config) *[]netip.Prefix { return &c.Allow })},
+		{Name: "block", Value: "CIDR", Many: true, Usage: "refuse clients in `CIDR`; the longest match of allow and block wins",
+			set: prefixes(func(c *Config) *[]netip.Prefix { return &c.Block })},
+		{Name: "allow-file", Value: "FILE", Usage: "more to allow: an address or CIDR a line in `FILE`, # comments",
+			set: text(func(c *Config) *string { return &c.AllowFile })},
+		{Name: "block-file", Value: "FILE", Usage: "more to block: an address or CIDR a line in `FILE`, # comments",
+			set: text(func(c *Config) *string { return &c.BlockFile })},
+		{Name: "sessions", Value: "N", Usage: "serve `N` clients at once (default 2000)",
+			set: number(func(c *Config) *int { return &c.Admit.Sessions })},
+		{Name: "address-sessions", Value: "N", Usage: "serve `N` clients at once from one address (default 30)",
+			set: number(func(c *Config) *int { return &c.Admit.AddrSessions })},
+		{Name: "address-connects", Value: "N", Usage: "take `N` new connections a minute from one address (default 300)",
+			set: number(func(c *Config) *int { return &c.Admit.AddrConnects })},
+		{Name: "messages", Value: "N", Usage: "take `N` messages an hour from one address (default 10000)",
+			set: number(func(c *Config) *int { return &c.Admit.Messages })},
+		{Name: "recipients", Value: "N", Usage: "take `N` recipients an hour from one address (default 50000)",
+			set: number(func(c *Config) *int { return &c.Admit.Recipients })},
+		{Name: "errors", Value: "N", Usage: "end a session after `N` errors without a message (default 20)",
+			set: number(func(c *Config) *int { return &c.Admit.Errors })},
+		{Name: "idle-commands", Value: "N", Usage: "end a session after `N` commands without a message (default 100)",
+			set: number(func(c *Config) *int { return &c.Admit.IdleCommands })},
+		{Name: "min-rate", Value: "N", Usage: "end a message that comes slower than `N` bytes a second (default 500)",
+			set: number(func(c *Config) *int { return &c.Admit.MinRate })},
+		{Name: "stall", Value: "TIME", Usage: "end a message that stands still for `TIME` (default 3m)",
+			set: duration(func(c *Config) *time.Duration { return &c.Admit.Stall })},
+		{Name: "greet-pause", Value: "TIME", Usage: "hold the greeting back from strangers for `TIME` (default 3s); off: never",
+			set: duration(func(c *Config) *time.Duration { return &c.Admit.GreetPause })},
+		{Name: "ban", Value: "TIME", Usage: "ban for `TIME` at first, doubling with each (default 10m)",
+			set: duration(func(c *Config) *time.Duration { return &c.Admit.BanFor })},
+		{Name: "bare-newline", Value: "MODE", Usage: "`reject` a bare LF, or normalize: take it for CRLF, never in an end mark (default reject)",
+			set: func(c *Config, v []string) error { c.BareNewline = BareNewline(v[0]); return nil }},
 	}
 }
 
@@ -69,6 +150,58 @@ func text(field func(*Config) *string) func(*Config, []string) error {
 			return errors.New("it is empty")
 		}
 		*field(c) = v[0]
+		return nil
+	}
+}
+
+func prefixes(field func(*Config) *[]netip.Prefix) func(*Config, []string) error {
+	return func(c *Config, v []string) error {
+		var list []netip.Prefix
+		for _, text := range v {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				a, aerr := netip.ParseAddr(text)
+				if aerr != nil || a.Zone() != "" {
+					return fmt.Errorf("%q is neither an address nor a CIDR", text)
+				}
+				p = netip.PrefixFrom(a, a.BitLen())
+			}
+			if p.Masked() != p {
+				return fmt.Errorf("%q has bits behind its length", text)
+			}
+			list = append(list, p)
+		}
+		*field(c) = list
+		return nil
+	}
+}
+
+// number reads a limit: off switches it off.
+func number(field func(*Config) *int) func(*Config, []string) error {
+	return func(c *Config, v []string) error {
+		n, err := strconv.ParseInt(v[0], 10, 31)
+		switch {
+		case v[0] == "off":
+			n = -1
+		case err != nil || n <= 0:
+			return fmt.Errorf("%q is neither a number from 1 nor off", v[0])
+		}
+		*field(c) = int(n)
+		return nil
+	}
+}
+
+// duration reads a time: off switches off what it is for.
+func duration(field func(*Config) *time.Duration) func(*Config, []string) error {
+	return func(c *Config, v []string) error {
+		d, err := time.ParseDuration(v[0])
+		switch {
+		case v[0] == "off":
+			d = -1
+		case err != nil || d <= 0:
+			return fmt.Errorf("%q is neither a time such as 3s nor off", v[0])
+		}
+		*field(c) = d
 		return nil
 	}
 }
@@ -95,28 +228,19 @@ func neutral(value string) func(*Config, []string) error {
 	}
 }
 
-func later(_ *Config, v []string) error {
-	if len(v) == 1 && v[0] == "" {
-		return nil
-	}
-	return errors.New("not in this version")
-}
-
-// Set gives a setting its values. It replaces what the setting had before.
+// Set gives a setting its values. It replaces what the setting had before. The
+// error does not name the setting.
 func (c *Config) Set(name string, values ...string) error {
 	for _, s := range Settings() {
 		if s.Name != name {
 			continue
 		}
 		if len(values) == 0 || len(values) > 1 && !s.Many {
-			return fmt.Errorf("%s takes one value", name)
+			return errors.New("one value is expected")
 		}
-		if err := s.set(c, values); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return nil
+		return s.set(c, values)
 	}
-	return fmt.Errorf("%s is not a setting", name)
+	return fmt.Errorf("%q is not a setting", name)
 }
 
 const maxConfigFile = 1 << 20
@@ -207,11 +331,9 @@ func (c *Config) mapping(file string, root *yaml.Node) error {
 		values, err := scalars(value, isMany)
 		if err == nil {
 			err = c.Set(key.Value, values...)
-		} else {
-			err = fmt.Errorf("%s: %w", key.Value, err)
 		}
 		if err != nil {
-			fault(value, err)
+			fault(value, fmt.Errorf("%s: %w", key.Value, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -19,7 +19,12 @@ type Config struct {
 	Draining func() bool // tells whether the server is about to stop
 	Log      *slog.Logger
 
-	// Receive takes a message as SMTP would. A Refusal among its errors is the
+	Metrics  http.Handler           // what /metrics serves
+	Sessions func() []Session       // the connections that ended last, newest first
+	Tail     func(seq int64) []byte // lines of a transcript that are not in the store yet
+
+	// Receive takes a message, whose bytes HTTP has framed: what SMTP would refuse
+	// in them, such as a bare LF, is kept as it is. A Refusal among its errors is the
 	// client's fault; store.ErrFull says that there is no room.
 	Receive func(ctx context.Context, from string, to []string, remote string, r io.Reader) (id string, err error)
 }
@@ -48,7 +53,10 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("GET /api/v1/messages/{id}", h.get)
 	mux.HandleFunc("DELETE /api/v1/messages/{id}", h.delete)
 	mux.HandleFunc("GET /api/v1/messages/{id}/raw", h.raw)
+	mux.HandleFunc("GET /api/v1/messages/{id}/transcript", h.transcript)
+	mux.HandleFunc("GET /api/v1/sessions", h.sessions)
 	mux.HandleFunc("GET /healthz", h.healthz)
+	mux.Handle("GET /metrics", cfg.Metrics)
 	mux.HandleFunc("GET /{$}", h.root)
 	return h.guard(h.problems(mux))
 }
