@@ -117,7 +117,6 @@ func TestClients(t *testing.T) {
 	}
 	shell := func(program string, stdin string, args ...string) func(t *testing.T, r *recorder) {
 		return func(t *testing.T, r *recorder) {
-			needs(t, program)
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			for i, a := range args {
@@ -164,7 +163,11 @@ func TestClients(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := startProcess(t, "--ephemeral")
+			if tt.name != "net-smtp" {
+				program, _, _ := strings.Cut(tt.name, " ")
+				needs(t, program)
+			}
+			p := startProcess(t, "--data", t.TempDir())
 			r := record(t, p.smtp)
 			tt.send(t, r)
 			sent := r.sent()

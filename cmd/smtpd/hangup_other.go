@@ -2,7 +2,5 @@
 
 package main
 
-import "log/slog"
-
-// ignoreHangup has nothing to do where there is no SIGHUP.
-func ignoreHangup(*slog.Logger) (stop func()) { return func() {} }
+// onHangup has nothing to do where there is no SIGHUP.
+func onHangup(func()) (stop func()) { return func() {} }

@@ -124,11 +124,11 @@ func TestSignals(t *testing.T) {
 			if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "220 ") {
 				t.Fatalf("%q, %v", line, err)
 			}
-			// SIGHUP asks to reload, and must not end it.
+			// SIGHUP reloads, and does not end it.
 			if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, func() bool { return strings.Contains(p.log.String(), `"hangup"`) })
+			waitFor(t, func() bool { return strings.Contains(p.log.String(), `"reloaded"`) })
 			if err := p.cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}

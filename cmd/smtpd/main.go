@@ -17,6 +17,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"postern.example/smtpd"
@@ -34,10 +35,13 @@ func main() {
 }
 
 // run is the program, but for the process around it.
-func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second signal does not wait for the drain.
+	defer context.AfterFunc(ctx, stop)()
 	cmd := command(stdout, stderr)
+	cmd.AddCommand(userCommand(stdin, stdout, stderr))
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
@@ -62,7 +66,7 @@ type environmentError struct{ error }
 func (e environmentError) Unwrap() error { return e.error }
 
 func command(stdout, stderr io.Writer) *cobra.Command {
-	var configFile, logFormat string
+	var configFile string
 	cmd := &cobra.Command{
 		Use:   "smtpd",
 		Short: "An SMTP server that keeps what it accepts",
@@ -73,7 +77,13 @@ Every flag can be set by a variable (--max-size by SMTPD_MAX_SIZE; values of a
 flag that may stand several times are separated by commas) and in the file that
 --config names. Flags go over variables, variables over the file.
 
-SIGTERM and SIGINT drain: idle clients get 421, transactions under way end.
+SIGTERM and SIGINT drain: idle clients get 421, transactions under way have a
+few seconds to end; a second signal does not wait. SIGHUP reloads certificate,
+users and lists, and ends nothing.
+
+Loopback clients are exempt from caps, rates, greet pause and bans, unless
+--strict-loopback; clients of private networks may do twenty times what others
+may. A limit is switched off by the word off.
 
 Exit: 0 drained, 1 the environment failed (port in use, folder not writable,
 store gone), 2 bad usage or configuration (every fault is named).`,
@@ -86,11 +96,10 @@ store gone), 2 bad usage or configuration (every fault is named).`,
 			if err != nil {
 				return err
 			}
-			if cfg.Log, err = logger(stderr, logFormat); err != nil {
-				return err
-			}
+			cfg.Log = logger(stderr, cfg.LogFormat)
+			warnUnknownVariables(cfg.Log)
 			cfg.Ready = func(b smtpd.Bound) {
-				welcome(stdout, b)
+				welcome(stdout, b, cfg)
 				notify(cfg.Log, daemon.SdNotifyReady)
 			}
 			return serve(cmd.Context(), cfg)
@@ -109,15 +118,25 @@ store gone), 2 bad usage or configuration (every fault is named).`,
 		}
 	}
 	f.StringVar(&configFile, "config", os.Getenv("SMTPD_CONFIG"), "read settings from `FILE` (YAML)")
-	f.StringVar(&logFormat, "log", envOr("SMTPD_LOG", "text"), "log as `text|json`, on standard error")
 	return cmd
 }
 
-func envOr(name, otherwise string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
+func variable(setting string) string {
+	return "SMTPD_" + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
+}
+
+// warnUnknownVariables names variables that look like ours and are not.
+func warnUnknownVariables(log *slog.Logger) {
+	known := map[string]bool{"SMTPD_CONFIG": true}
+	for _, s := range smtpd.Settings() {
+		known[variable(s.Name)] = true
 	}
-	return otherwise
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "SMTPD_") && !known[name] {
+			log.Warn("unknown variable", "name", name)
+		}
+	}
 }
 
 // configure lays flags over variables over the file, and reports every fault of
@@ -129,7 +148,7 @@ func configure(cmd *cobra.Command, file string) (smtpd.Config, error) {
 		errs = append(errs, cfg.Load(file))
 	}
 	for _, s := range smtpd.Settings() {
-		name := "SMTPD_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+		name := variable(s.Name)
 		// Empty is how a variable is unset where one cannot unset it; for http
 		// it means off.
 		if v, ok := os.LookupEnv(name); ok && (v != "" || s.Name == "http") {
@@ -149,27 +168,24 @@ func configure(cmd *cobra.Command, file string) (smtpd.Config, error) {
 		}
 		values := []string{flag.Value.String()}
 		if s.Many {
-			values, _ = cmd.Flags().GetStringArray(s.Name)
+			values = flag.Value.(pflag.SliceValue).GetSlice()
 		}
 		if err := cfg.Set(s.Name, values...); err != nil {
-			errs = append(errs, fmt.Errorf("flag --%w", err))
+			errs = append(errs, fmt.Errorf("flag --%s: %w", s.Name, err))
 		}
 	}
 	errs = append(errs, cfg.Validate())
 	return cfg, errors.Join(errs...)
 }
 
-func logger(w io.Writer, format string) (*slog.Logger, error) {
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, nil)), nil
-	case "text":
-		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return slog.New(tint.NewTextHandler(w, &tint.Options{TimeFormat: "15:04:05.000"})), nil
-		}
-		return slog.New(slog.NewTextHandler(w, nil)), nil
+func logger(w io.Writer, format string) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, nil))
 	}
-	return nil, fmt.Errorf("flag --log: %q is neither text nor json", format)
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return slog.New(tint.NewTextHandler(w, &tint.Options{TimeFormat: "15:04:05.000"}))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
 }
 
 func serve(ctx context.Context, cfg smtpd.Config) error {
@@ -177,7 +193,7 @@ func serve(ctx context.Context, cfg smtpd.Config) error {
 	if err != nil {
 		return err
 	}
-	defer ignoreHangup(cfg.Log)()
+	defer onHangup(func() { srv.Reload() })()
 	stopping := context.AfterFunc(ctx, func() { notify(cfg.Log, daemon.SdNotifyStopping) })
 	defer stopping()
 	if err := srv.Run(ctx); err != nil {

@@ -69,6 +69,7 @@ func missing(t *testing.T, what string) {
 type process struct {
 	cmd    *exec.Cmd
 	smtp   string // host:port
+	smtps  string // host:port, if it listens there
 	http   string // URL
 	stdout bytes.Buffer
 	log    *syncBuffer
@@ -90,28 +91,32 @@ func startProcess(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.cmd.Process.Kill(); p.wait() })
-	ready := make(chan [2]string, 1)
+	type event struct {
+		Msg         string
+		SMTP, SMTPS []string
+		HTTP        string
+	}
+	ready := make(chan event, 1)
 	p.ended.Go(func() {
 		sc := bufio.NewScanner(stderr)
 		for sc.Scan() {
 			fmt.Fprintln(p.log, sc.Text())
-			var e struct {
-				Msg  string
-				SMTP []string
-				HTTP string
-			}
+			var e event
 			if json.Unmarshal(sc.Bytes(), &e) == nil && e.Msg == "ready" {
-				ready <- [2]string{e.SMTP[0], "http://" + e.HTTP}
+				ready <- e
 			}
 		}
 		close(ready)
 	})
 	select {
-	case r, ok := <-ready:
+	case e, ok := <-ready:
 		if !ok {
 			t.Fatalf("smtpd ended before it was ready:\n%s", p.log)
 		}
-		p.smtp, p.http = r[0], r[1]
+		p.smtp, p.http = e.SMTP[0], "http://"+e.HTTP
+		if len(e.SMTPS) > 0 {
+			p.smtps = e.SMTPS[0]
+		}
 	case <-time.After(patience):
 		t.Fatalf("smtpd does not get ready:\n%s", p.log)
 	}
