@@ -17,13 +17,21 @@ import (
 // longest is how long the tour may take in all; it takes a second or two.
 const longest = 30 * time.Second
 
+const usage = `usage: tour
+It takes no arguments, leaves one folder behind, which may be removed, and exits
+0 when all of it worked, 1 otherwise.`
+
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
-		fmt.Fprintln(stderr, "usage: tour (it takes no arguments and exits 0 when all of it worked, 1 otherwise)")
+		if args[0] == "--help" || args[0] == "-h" {
+			fmt.Fprintln(stdout, usage)
+			return 0
+		}
+		fmt.Fprintln(stderr, usage)
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)

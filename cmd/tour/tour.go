@@ -289,5 +289,5 @@ func (g *guide) goodbye() {
 	} {
 		g.say("  %-11s %s", line[0], line[1])
 	}
-	g.say("Nothing is left running.")
+	g.say("Nothing is left running, and the folder may be removed.")
 }

@@ -32,7 +32,7 @@ func TestTour(t *testing.T) {
 		"3. The reader fetches", "\n\nIt was carried line by line.\n",
 		"4. Which doors stand open", "unexpected",
 		"5. The report goes", "reader@example.net: 250 2.0.0 Ok: queued as",
-		"Nothing is left running.",
+		"Nothing is left running",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the tour does not show %q", want)
