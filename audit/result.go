@@ -23,7 +23,7 @@ func (r *runner) result(stop stopped, finished time.Time) record.Run {
 	}
 	info := &out.Info
 	var reasons []string
-	unreached, udp := 0, 0
+	unreached, udp, unlisted, room := 0, 0, 0, maxUnknownRun
 	for _, h := range r.hosts {
 		sum := record.HostSummary{Host: h.Name, Owner: h.Owner, States: make(map[record.State]int), Addresses: []record.AddressSummary{}}
 		var why []string
@@ -44,6 +44,8 @@ func (r *runner) result(stop stopped, finished time.Time) record.Run {
 			info.Probed += l.settled - l.failed
 			why = append(why, l.problems(missed)...)
 			l.complete(missed, r.started)
+			room -= l.list(room, r.started)
+			unlisted += l.unlisted
 			out.Records = append(out.Records, l.records...)
 			for s, n := range l.states {
 				sum.States[s] += n
@@ -77,6 +79,9 @@ func (r *runner) result(stop stopped, finished time.Time) record.Run {
 	info.Incomplete = append(whole, reasons...)
 	info.Complete = len(info.Incomplete) == 0
 	info.Notes = notes(r.inv, selectedOf(r.hosts))
+	if unlisted > 0 {
+		info.Notes = append(info.Notes, count(unlisted, "unknown port is", "unknown ports are")+" counted, but not listed")
+	}
 	r.sort(out.Records)
 	info.Findings = len(out.Findings())
 	return out
@@ -107,7 +112,8 @@ func (l *laneRun) quiet(missed int) bool {
 	return !l.answered && l.silent > 0 && l.failed == 0 && missed == 0
 }
 
-// complete records the ports that have no result: those not reached, and UDP.
+// complete counts the ports that have no result, those not reached and UDP, and
+// records the expected ones.
 func (l *laneRun) complete(missed int, now time.Time) {
 	for _, e := range l.host.Expect {
 		if _, looked := l.host.expect[e.Port]; looked && e.Port.Proto == record.TCP && !l.listed[e.Port] {
@@ -123,6 +129,33 @@ func (l *laneRun) complete(missed int, now time.Time) {
 	if l.states[record.Unknown] == 0 {
 		delete(l.states, record.Unknown)
 	}
+}
+
+// list records unknown ports that nobody expects, as long as there is room for
+// them, and returns how many it recorded.
+func (l *laneRun) list(room int, now time.Time) int {
+	if l.dead() {
+		return 0
+	}
+	room = min(room, maxUnknown)
+	n := 0
+	add := func(p record.Port, e record.Evidence) {
+		l.records = append(l.records, judge(l.host.Host, nil, observed{l.addr, p, record.Unknown, e}, now))
+		n++
+	}
+	for _, p := range l.unknown[:min(room, len(l.unknown))] {
+		add(record.Port{Number: p, Proto: record.TCP}, record.LocalFailure)
+	}
+	for u := range l.host.udp.All() {
+		if n == room {
+			break
+		}
+		if p := (record.Port{Number: u, Proto: record.UDP}); !l.listed[p] {
+			add(p, record.NotProbed)
+		}
+	}
+	l.unlisted -= n
+	return n
 }
 
 // unseen returns the records of a host that was not contacted.

@@ -91,6 +91,7 @@ type laneRun struct {
 	states   map[record.State]int
 	records  []record.Record
 	listed   map[record.Port]bool // the expected ports with a record
+	unknown  []uint16             // TCP ports that failed on our side and may get a record
 	unlisted int
 }
 
@@ -218,9 +219,17 @@ func (l *laneRun) take(p probe.Result, now time.Time) {
 	l.observe(observed{l.addr, record.Port{Number: p.Port, Proto: record.TCP}, p.State, p.Evidence}, now)
 }
 
-// maxUnknown is how many unknown ports of one address have a record each: a host
-// that cannot be reached at all would have 65,535 that say the same.
-const maxUnknown = 1000
+// How many unknown ports that nobody expects have a record each, of one address
+// and of a whole run: a network that cannot be reached would have millions that
+// say the same. All are counted.
+const (
+	maxUnknown    = 1000
+	maxUnknownRun = 10_000
+)
+
+// dead reports whether nothing was learned about the address, for failures of
+// ours alone. To list its ports would say no more than their number does.
+func (l *laneRun) dead() bool { return l.failed > 0 && l.failed == l.settled }
 
 func (l *laneRun) observe(o observed, now time.Time) {
 	l.states[o.state]++
@@ -229,9 +238,11 @@ func (l *laneRun) observe(o observed, now time.Time) {
 	case e != nil:
 		l.listed[o.port] = true
 	case o.state == record.Open:
-	case o.state == record.Unknown && l.states[record.Unknown] <= maxUnknown:
 	case o.state == record.Unknown:
-		l.unlisted++
+		// Whether it gets a record is known when the others are.
+		if l.unlisted++; o.port.Proto == record.TCP && len(l.unknown) < maxUnknown {
+			l.unknown = append(l.unknown, o.port.Number)
+		}
 		return
 	default:
 		return

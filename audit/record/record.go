@@ -134,8 +134,8 @@ type AddressSummary struct {
 	Address  netip.Addr    `json:"address"`
 	Answered bool          `json:"answered"` // the address itself answered at least once
 	States   map[State]int `json:"states"`
-	// Unlisted counts the unknown ports that have no record of their own,
-	// because there were too many of them.
+	// Unlisted counts the unknown ports that have no record of their own:
+	// there were too many of them, or they say what the whole address says.
 	Unlisted int `json:"unlisted,omitempty"`
 }
 
