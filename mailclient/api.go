@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"postern.example/mailclient/wire"
@@ -69,6 +70,7 @@ type api struct {
 	base    *url.URL
 	client  *http.Client
 	timeout time.Duration
+	other   atomic.Pointer[notHTTP] // what answered instead of an HTTP server
 }
 
 func newAPI(base string, timeout time.Duration, dial dialFunc) (*api, error) {
@@ -85,8 +87,9 @@ func newAPI(base string, timeout time.Duration, dial dialFunc) (*api, error) {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
+	a := &api{base: u, timeout: timeout}
 	if u.Scheme == "http" {
-		dial = answersHTTP(dial)
+		dial = a.answersHTTP(dial)
 	}
 	t := &http.Transport{
 		DialContext:            dial,
@@ -96,10 +99,11 @@ func newAPI(base string, timeout time.Duration, dial dialFunc) (*api, error) {
 		DisableCompression:     true, // what is measured and read is what the server sent
 		MaxIdleConnsPerHost:    1,
 	}
-	return &api{base: u, timeout: timeout, client: &http.Client{
+	a.client = &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
+	return a, nil
 }
 
 func (a *api) close() { a.client.CloseIdleConnections() }
@@ -134,7 +138,7 @@ func (a *api) do(ctx context.Context, r request) ([]byte, error) {
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return nil, httpFailure(ctx, r, err)
+		return nil, a.failed(ctx, r, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
@@ -142,7 +146,7 @@ func (a *api) do(ctx context.Context, r request) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, r.most+1))
 	if err != nil {
-		return nil, httpFailure(ctx, r, err)
+		return nil, a.failed(ctx, r, err)
 	}
 	if int64(len(body)) > r.most {
 		return nil, failure(ProtocolBroken, "%s %s: the answer has more than %d bytes", r.method, r.path, r.most)
@@ -150,11 +154,12 @@ func (a *api) do(ctx context.Context, r request) ([]byte, error) {
 	return body, nil
 }
 
-func httpFailure(ctx context.Context, r request, err error) error {
+func (a *api) failed(ctx context.Context, r request, err error) error {
 	if inner := (*url.Error)(nil); errors.As(err, &inner) {
 		err = inner.Err // it quotes the whole URL, with the addresses
 	}
-	if other := (notHTTP{}); errors.As(err, &other) {
+	// The error may be that of the write, which the end of the reading cut off.
+	if other := a.other.Load(); other != nil {
 		return failure(ProtocolBroken, "%s %s: %w", r.method, r.path, other)
 	}
 	o := HostGone

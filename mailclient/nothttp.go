@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // httpStart is how every answer of HTTP/1 begins (RFC 9112 section 4).
@@ -14,7 +15,7 @@ const httpStart = "HTTP/"
 // notHTTP is the error about an answer that begins otherwise.
 type notHTTP struct{ text string } // what came, as it came
 
-func (e notHTTP) Error() string {
+func (e *notHTTP) Error() string {
 	const most = 60
 	line, _, _ := strings.Cut(e.text, "\n")
 	return "what answers is no HTTP server: it says " + strconv.QuoteToASCII(cut(strings.TrimSuffix(line, "\r"), most))
@@ -25,8 +26,9 @@ func (e notHTTP) Error() string {
 // request, and what net/http says then depends on who wins, partly into the log.
 type answerConn struct {
 	net.Conn
-	held   []byte // what came and is not handed on yet
-	proven bool   // it began with httpStart
+	other  *atomic.Pointer[notHTTP] // told, before anybody learns of the error
+	held   []byte                   // what came and is not handed on yet
+	proven bool                     // it began with httpStart
 }
 
 // Read hands nothing on before the whole of httpStart is there: half of it would
@@ -38,7 +40,9 @@ func (c *answerConn) Read(p []byte) (int, error) {
 		head := c.held[:min(len(c.held), len(httpStart))]
 		switch {
 		case !strings.HasPrefix(httpStart, string(head)), err == io.EOF && len(head) > 0 && len(head) < len(httpStart):
-			return 0, notHTTP{string(c.held)}
+			e := &notHTTP{string(c.held)}
+			c.other.Store(e)
+			return 0, e
 		case len(head) == len(httpStart):
 			c.proven = true
 		case err != nil:
@@ -56,12 +60,12 @@ func (c *answerConn) Read(p []byte) (int, error) {
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // answersHTTP is dial for connections on which HTTP is spoken in the clear.
-func answersHTTP(dial dialFunc) dialFunc {
+func (a *api) answersHTTP(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		return &answerConn{Conn: conn}, nil
+		return &answerConn{Conn: conn, other: &a.other}, nil
 	}
 }

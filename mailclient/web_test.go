@@ -180,6 +180,14 @@ func TestReadElsewhere(t *testing.T) {
 			}
 		})
 	}
+	// The same while a message is being written, which the answer cuts off.
+	p := newPeer(t, nil)
+	s := wiretest.Serve(t, `S| 220 vm ESMTP\r\n`+"\nWAIT")
+	m := compose(t, mailclient.Draft{Text: strings.Repeat("line\n", 1<<14)})
+	_, err := mailclient.Contrast(t.Context(), mailclient.ContrastOptions{SMTP: mailclient.Options{Server: p.url}, HTTP: "http://" + s.Addr}, m)
+	if f := (*mailclient.Failure)(nil); !errors.As(err, &f) || f.Outcome != mailclient.ProtocolBroken || !strings.Contains(err.Error(), `it says "220 vm ESMTP"`) {
+		t.Error(err)
+	}
 }
 
 func TestParseHTTP(t *testing.T) {
