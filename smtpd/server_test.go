@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,3 +268,9 @@ func withoutTrace(t *testing.T, raw string) string {
 	}
 	return strings.Join(lines[n:], "")
 }
+
+// testClock is a clock that a test sets.
+type testClock struct{ at atomic.Int64 }
+
+func (c *testClock) set(t time.Time) { c.at.Store(t.UnixNano()) }
+func (c *testClock) now() time.Time  { return time.Unix(0, c.at.Load()) }
