@@ -41,9 +41,17 @@ func decode(raw []byte) content {
 	d.Fields, d.Attachments = []Field{}, []attachment{}
 	e, err := message.Read(bytes.NewReader(raw))
 	if e == nil {
-		d.broken(err)
-		d.Text = string(raw[:min(len(raw), maxText)])
-		return d.content
+		n, why := headerBreak(raw)
+		if why != nil {
+			d.broken(why)
+			e, err = message.Read(io.MultiReader(bytes.NewReader(raw[:n]), strings.NewReader("\r\n"), bytes.NewReader(raw[n:])))
+		}
+		if e == nil {
+			d.broken(err)
+			text := raw[n:]
+			d.Text = string(text[:min(len(text), maxText)])
+			return d.content
+		}
 	}
 	for _, name := range shown {
 		for f := e.Header.FieldsByKey(name); f.Next(); {
@@ -60,6 +68,39 @@ func decode(raw []byte) content {
 		d.Text = htmlText(d.html.String())
 	}
 	return d.content
+}
+
+// headerBreak finds the first line of a header that is no field, where the blank
+// line is missing and the text begins. The reason is nil where there is none.
+// A message that came without a header has smtpd's Received field all the same.
+func headerBreak(raw []byte) (at int, why error) {
+	why = errors.New("it has no header")
+	for line := range bytes.Lines(raw) {
+		text := bytes.TrimRight(line, "\r\n")
+		name, _, colon := bytes.Cut(text, []byte(":"))
+		name = bytes.TrimRight(name, " \t") // as old programs wrote it
+		switch {
+		case len(text) == 0:
+			return 0, nil
+		case at > 0 && (text[0] == ' ' || text[0] == '\t'):
+		case !colon || !isFieldName(name):
+			return at, why
+		case !bytes.EqualFold(name, []byte("Received")):
+			why = errors.New("a line of its header is no field, the text is shown from there")
+		}
+		at += len(line)
+	}
+	return 0, nil
+}
+
+// isFieldName knows the names of RFC 5322 section 2.2.
+func isFieldName(name []byte) bool {
+	for _, c := range name {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(name) > 0
 }
 
 type decoder struct {

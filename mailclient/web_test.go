@@ -318,6 +318,44 @@ Hällo
 	}
 }
 
+// TestReadWithoutHeader: text that came without a header, or without the blank
+// line after it, is shown as text, and smtpd's own field is not.
+func TestReadWithoutHeader(t *testing.T) {
+	const trace = "Received: from c ([127.0.0.1])\r\n\tby s with ESMTP id 7;\r\n\tFri, 02 Jan 2026 03:04:05 +0000\r\n"
+	const none, line = "\n[the message is not well formed: it has no header]\n", "\n[the message is not well formed: a line of its header is no field, the text is shown from there]\n"
+	for name, c := range map[string]struct{ raw, want string }{
+		"text":             {trace + "just text\r\nand more\r\n", "\njust text\nand more\n" + none},
+		"one line":         {trace + "just text", "\njust text\n" + none},
+		"untouched":        {"just text\r\n", "\njust text\n" + none},
+		"escapes":          {trace + "\x1b[2J\r\n", "\n\\x1b[2J\n" + none},
+		"8 bits":           {trace + "Grüße\r\n", "\nGrüße\n" + none},
+		"paragraphs":       {trace + "one\r\n\r\ntwo: 2\r\n", "\none\n\ntwo: 2\n" + none},
+		"later colon":      {trace + "see this: x\r\n", "\nsee this: x\n" + none},
+		"no blank line":    {trace + "Subject: x\r\nFrom: a@x\r\njust text\r\n", "From: a@x\nSubject: x\n\njust text\n" + line},
+		"encoded":          {trace + "Content-Transfer-Encoding: base64\r\n+YWJj\r\n", ""},
+		"empty header":     {trace + "\r\njust text\r\n", "\njust text\n"},
+		"header only":      {trace + "Subject: x\r\n", "Subject: x\n\n"},
+		"nothing":          {trace, "\n"},
+		"mbox":             {trace + "From a@x Fri Jan  2 03:04:05 2026\r\nSubject: x\r\n\r\ny\r\n", "\nFrom a@x Fri Jan  2 03:04:05 2026\nSubject: x\n\ny\n" + none},
+		"blank after name": {trace + "Subject : x\r\n\r\ny\r\n", "Subject: x\n\ny\n"},
+	} {
+		var out strings.Builder
+		if err := mailclient.WriteReceived(&out, &mailclient.Received{Raw: []byte(c.raw)}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if strings.Contains(out.String(), "Received") || strings.Contains(out.String(), "by s with") {
+			t.Errorf("%s: smtpd's own field in %q", name, out.String())
+		}
+		if c.want != "" && out.String() != c.want {
+			t.Errorf("%s: %q, want %q", name, out.String(), c.want)
+		}
+	}
+	b, err := json.Marshal(&mailclient.Received{Raw: []byte(trace + "just text\r\n")})
+	if err != nil || !strings.Contains(string(b), `"text":"just text\r\n"`) || !strings.Contains(string(b), `"broken":"it has no header"`) {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
 // TestReadHostile: no mail moves the cursor of who reads it, or costs more than
 // it weighs.
 func TestReadHostile(t *testing.T) {
