@@ -226,6 +226,70 @@ func TestReportFails(t *testing.T) {
 	if code := main.Run(context.Background(), []string{"-i", inv}, strings.NewReader(""), broken{}, &talk); code != 3 || !strings.Contains(talk.String(), "audit: write table report: pipe is full\n") {
 		t.Errorf("exit code %d\n%s", code, &talk)
 	}
+	for _, args := range [][]string{{"plan", "-i", inv}, {"plan", "-i", inv, "--json"}} {
+		talk.Reset()
+		if code := main.Run(t.Context(), args, strings.NewReader(""), broken{}, &talk); code != 3 || talk.String() != "audit: write plan: pipe is full\n" {
+			t.Errorf("%q: exit code %d\n%s", args, code, &talk)
+		}
+	}
+}
+
+// Nobody reads standard output any more, as in "audit … | head". The files are
+// written all the same, and the program says what failed and is not killed.
+func TestReaderGone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a Unix pipe")
+	}
+	inv := inventory(t, "version: 1\nallow: [127.0.0.0/8]\nhosts: [{name: here, address: 127.0.0.1, ports: {tcp: 1}}]\n")
+	file := filepath.Join(t.TempDir(), "out.json")
+	for name, flags := range map[string][]string{"": nil, "quiet": {"--quiet"}} {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader.Close()
+		var talk strings.Builder
+		cmd := exec.CommandContext(t.Context(), "audit", append([]string{"-i", inv, "--format", "json", "--output", file}, flags...)...)
+		cmd.Stdout, cmd.Stderr = writer, &talk
+		err = cmd.Run()
+		writer.Close()
+		if code := cmd.ProcessState.ExitCode(); code != 3 {
+			t.Errorf("%s: exit code %d, %v", name, code, err)
+		}
+		if want := "audit: write json report: write /dev/stdout: broken pipe\n"; !strings.HasSuffix(talk.String(), want) {
+			t.Errorf("%s: says %q, want %q", name, talk.String(), want)
+		}
+		var run record.Run
+		if data, err := os.ReadFile(file); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if err := json.Unmarshal(data, &run); err != nil || len(run.Hosts) != 1 {
+			t.Errorf("%s: %v in %q", name, err, data)
+		}
+		_ = os.Remove(file) // so that the next round cannot pass on this one's
+	}
+}
+
+// Standard error may be gone too.
+func TestNobodyListens(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a Unix pipe")
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer writer.Close()
+	file := filepath.Join(t.TempDir(), "out.csv")
+	cmd := exec.CommandContext(t.Context(), "audit", "-i", inventory(t, "version: 1\nallow: [127.0.0.0/8]\nhosts: [{name: here, address: 127.0.0.1, ports: {tcp: 1}}]\n"), "--output", file)
+	cmd.Stdout, cmd.Stderr = writer, writer
+	err = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != 3 {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+	if data, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(data), "host,") {
+		t.Errorf("%q, %v", data, err)
+	}
 }
 
 type broken struct{}

@@ -27,7 +27,8 @@ name server either, so names are shown as they stand.
 
 Exit codes:
   0  the plan was shown
-  2  wrong usage or inventory`,
+  2  wrong usage or inventory
+  3  the plan could not be written`,
 		Example: "  audit plan --inventory hosts.yaml --host mail1",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := sel.checkSet(c); err != nil {
@@ -44,9 +45,14 @@ Exit codes:
 			if asJSON {
 				e := json.NewEncoder(s.out)
 				e.SetIndent("", "  ")
-				return e.Encode(p)
+				err = e.Encode(p)
+			} else {
+				err = showPlan(s.out, p)
 			}
-			return showPlan(s.out, p)
+			if err != nil {
+				return incomplete{fmt.Errorf("write plan: %w", err)}
+			}
+			return nil
 		},
 	})
 	c.Flags().SortFlags = false

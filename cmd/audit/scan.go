@@ -101,8 +101,9 @@ func (s *scan) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// A report that fails must not cost the others.
-	failed := report.Write(s.out, format, result, report.Options{OpenOnly: s.open})
+	// A report that fails must not cost the others. Standard output goes last: it
+	// may wait for its reader, or have none.
+	var failed error
 	for _, f := range files {
 		if err := f.write(result, report.Options{OpenOnly: s.open}); err != nil {
 			failed = errors.Join(failed, err)
@@ -110,6 +111,7 @@ func (s *scan) run(ctx context.Context) (int, error) {
 		}
 		s.say("wrote %s", record.Clean(f.path))
 	}
+	failed = errors.Join(failed, report.Write(s.out, format, result, report.Options{OpenOnly: s.open}))
 	for _, why := range result.Info.Incomplete {
 		s.say("incomplete: %s", record.Clean(why))
 	}
