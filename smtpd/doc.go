@@ -4,19 +4,20 @@
 //
 // # The road of one message
 //
-//  1. accept. A connection gets a gate (gate.go), and behind it a go-smtp
-//     Server of its own. The gate reads the client's bytes first: it bounds and
-//     checks each line, finds the end of the body itself, and holds what the
-//     client said about addresses as the strict type of mailclient/address.
-//     What the library would misread never reaches it.
+//  1. accept. Package admit is asked, by address, before a byte is written. Then
+//     the connection gets a gate (gate.go), and behind it a go-smtp Server of
+//     its own. The gate reads the client's bytes first: it bounds and checks each
+//     line, does TLS, and holds what the client said about addresses as the
+//     strict type of mailclient/address. What the library would misread never
+//     reaches it.
 //  2. MAIL and RCPT (session.go): strict addresses, ESMTP parameters kept as
 //     sent, every recipient taken.
-//  3. DATA or BDAT (receive.go): the body is streamed, held in memory up to
-//     64 KiB and in a file beyond, and bounded by MaxSize. A bare CR, a bare LF
-//     or a NUL ends the connection with 550 5.6.11. A Received field goes in
-//     front; what follows it is the client's bytes, each one.
-//  4. commit (store): bytes and envelope in one fsynced transaction, shared with
-//     whoever else is waiting. Only now is the answer
+//  3. DATA or BDAT (body.go, receive.go): the body is streamed past the library,
+//     held in memory up to 64 KiB and in a file beyond, and bounded by MaxSize. A
+//     bare CR, a bare LF or a NUL ends the connection with 550 5.6.11. A Received
+//     field goes in front; what follows it is the client's bytes, each one.
+//  4. commit (store): bytes, envelope and transcript in one fsynced transaction,
+//     shared with whoever else is waiting. Only now is the answer
 //     250 2.0.0 Ok: queued as ID.
 //  5. afterwards, never before (index.go): the message is parsed for the list of
 //     messages, and the oldest leave when more are kept than Keep allows.
@@ -39,5 +40,6 @@
 //
 // Run owns every goroutine, listener and file, and returns when all of them are
 // gone. When its context ends it drains: listeners close, idle clients get 421,
-// transactions under way get their reply, all within DrainTime.
+// transactions under way get their reply, all within DrainTime and a second or
+// two for clients to read their last reply.
 package smtpd
