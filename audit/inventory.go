@@ -175,7 +175,10 @@ func (p *parser) portSet(n *yaml.Node, what string) record.PortSet {
 		}
 	}
 	if target := n; target.Kind == yaml.SequenceNode || target.Kind == yaml.AliasNode && target.Alias.Kind == yaml.SequenceNode {
-		p.list(n, what+" ports", one)
+		// An audit that looks at nothing finds nothing, which reads as clean.
+		if p.list(n, what+" ports", one) == 0 {
+			p.fault(at(n), "%s ports: the list is empty; name what to look at, or leave %s out", what, what)
+		}
 	} else {
 		one(n)
 	}

@@ -39,7 +39,7 @@ hosts:
   - name: db_1
     address: 10.20.0.10
     ports:
-      tcp: []
+      tcp: [5432]
 defaults:
   ports: {tcp: 1-1024, udp: 161}
 `
@@ -70,7 +70,7 @@ func TestParse(t *testing.T) {
 			},
 			{
 				Name: "db_1", Addresses: []netip.Addr{netip.MustParseAddr("10.20.0.10")},
-				Ports: record.Ports{UDP: record.PortSet{r(161, 161)}},
+				Ports: record.Ports{TCP: record.PortSet{r(5432, 5432)}, UDP: record.PortSet{r(161, 161)}},
 			},
 		},
 	}
@@ -168,6 +168,12 @@ func TestFaults(t *testing.T) {
 		"backwards":           {host("ports: {tcp: 20-10}"), []string{"h.yaml:6:16: tcp ports: range 20-10 runs backwards"}},
 		"sctp":                {host("ports: {sctp: 1}"), []string{"h.yaml:6:11: unknown key \"sctp\" in ports"}},
 		"bare ports":          {host("ports: 22"), []string{"h.yaml:6:10: ports must be a mapping, not a number"}},
+		"no ports":            {host("ports: {tcp: []}"), []string{"h.yaml:6:16: tcp ports: the list is empty"}},
+		"no UDP ports":        {host("ports: {udp: []}"), []string{"h.yaml:6:16: udp ports: the list is empty"}},
+		"no ports, expected":  {host("ports: {tcp: []}", "expect: [{port: 25/tcp}]"), []string{"h.yaml:6:16: tcp ports: the list is empty"}},
+		"no ports by default": {"version: 1\nallow: ['::1']\ndefaults: {ports: {tcp: []}}\nhosts:\n- {name: a, address: '::1'}\n", []string{"h.yaml:3:25: tcp ports: the list is empty"}},
+		"no ports, by alias":  {"version: 1\nallow: ['::1']\nexclude: &none []\ndefaults:\n  ports:\n    tcp: *none\nhosts:\n- {name: a, address: '::1'}\n", []string{"h.yaml:6:10: tcp ports: the list is empty"}},
+		"ports of nothing":    {host("ports: {tcp: ''}"), []string{"h.yaml:6:16: tcp ports: a port number is missing"}},
 		"ports of null":       {host("ports: {tcp: }"), []string{"tcp ports must be a value, but is empty"}},
 		"expect no list":      {host("expect: 25/tcp"), []string{"h.yaml:6:11: expect must be a list, not text"}},
 		"expect text":         {host("expect: [25/tcp]"), []string{"h.yaml:6:12: an expectation must be a mapping"}},

@@ -119,12 +119,23 @@ func choose(inv *Inventory, opts *Options) ([]selected, error) {
 			s.expect[e.Port] = e
 		}
 		s.tcp, s.udp = s.tcp.Add(tcp...), s.udp.Add(udp...)
+		switch {
+		case len(h.Addresses)+len(h.Names) == 0:
+			return nil, usage("%s has no address", label(*h))
+		case s.tcp.Len()+s.udp.Len() == 0:
+			return nil, usage("%s has no port to look at", label(*h))
+		}
 		out = append(out, s)
 	}
 	for _, name := range opts.Hosts {
 		if !wanted[strings.ToLower(name)] {
 			return nil, usage("the inventory has no host %q", record.Clean(name))
 		}
+	}
+	// Parse lets neither this nor what is refused above pass. An inventory that
+	// somebody built by hand must not read as clean either.
+	if len(out) == 0 {
+		return nil, usage("the inventory has no hosts")
 	}
 	return out, nil
 }

@@ -210,6 +210,26 @@ func TestRunNarrowed(t *testing.T) {
 	}
 }
 
+// An inventory that was not parsed is no way round: an audit of nothing is an
+// error, and not clean.
+func TestRunNothing(t *testing.T) {
+	at := netip.MustParseAddr("10.0.0.1")
+	allow := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	for want, inv := range map[string]*audit.Inventory{
+		"the inventory has no hosts":    {Allow: allow},
+		"host a has no address":         {Allow: allow, Hosts: []audit.Host{{Name: "a", Ports: record.Ports{TCP: record.NewPortSet(record.PortRange{First: 1, Last: 1})}}}},
+		"host a has no port to look at": {Allow: allow, Hosts: []audit.Host{{Name: "a", Addresses: []netip.Addr{at}}}},
+	} {
+		var u *audit.UsageError
+		if _, err := audit.Run(t.Context(), inv, audit.Options{}); !errors.As(err, &u) || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if _, err := audit.NewPlan(inv, audit.Options{}); !errors.As(err, &u) || err.Error() != want {
+			t.Errorf("the plan: %v, want %s", err, want)
+		}
+	}
+}
+
 const named = `version: 1
 allow: [10.0.0.0/24, 'fd00::/64']
 defaults: {ports: {tcp: 1-10}}
@@ -566,11 +586,11 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 1025 ports of a name, 12 of three addresses, none of one.
-	if p.Ports != 1025+3*12 || p.UDP != 1+3*102+1 || p.Addresses != 4 || p.Names != 1 || len(p.Hosts) != 3 {
+	// 1025 ports of a name, 12 of three addresses, 1 of one.
+	if p.Ports != 1025+3*12+1 || p.UDP != 1+3*102+1 || p.Addresses != 4 || p.Names != 1 || len(p.Hosts) != 3 {
 		t.Errorf("%+v", p)
 	}
-	if want := time.Duration(2*1061)*time.Second/100 + 3*time.Second; p.WorstCase != want {
+	if want := time.Duration(2*1062)*time.Second/100 + 3*time.Second; p.WorstCase != want {
 		t.Errorf("worst case %v, want %v", p.WorstCase, want)
 	}
 	if len(p.Notes) != 2 {
@@ -587,7 +607,7 @@ func TestPlan(t *testing.T) {
 func TestFromReach(t *testing.T) {
 	text := `version: 1
 allow: [127.0.0.0/8, 10.0.0.0/24, 8.8.8.0/24]
-defaults: {ports: {tcp: []}}
+defaults: {ports: {tcp: 1}}
 hosts:
 - {name: lo, address: 127.0.0.1, expect: [{port: 1/tcp, from: loopback}, {port: 2/tcp, from: private}, {port: 3/tcp, from: any}, {port: 4/tcp, from: loopback}]}
 - {name: pr, address: 10.0.0.1, expect: [{port: 1/tcp, from: loopback}, {port: 2/tcp, from: private}, {port: 3/tcp, from: any}, {port: 4/tcp, from: loopback}]}

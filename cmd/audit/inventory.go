@@ -40,7 +40,7 @@ Example:
       expect: [{port: 443/tcp, service: https, from: private}]
     - name: printer
       address: 10.20.0.30
-      ports: {tcp: [], udp: [53, 161]}
+      ports: {tcp: 9100, udp: [53, 161]}
       silent: ok
 
 Keys of the file:
@@ -60,10 +60,10 @@ Keys of a host:
   addresses  a list of these, instead of address; expect holds for each of them
   owner      who answers for it; shown with its findings
   ports      what to look at: tcp and udp, each a port, a range, a text like
-             "22,80-90", or a list of these; [] is none. A protocol that is left
-             out is as in defaults. Where defaults do not say it either, that
-             means every TCP port, 1-65535, and no UDP port. The ports that a
-             host expects are looked at besides, and first
+             "22,80-90", or a list of these, which may not be empty. A protocol
+             that is left out is as in defaults. Where defaults do not say it
+             either, that means every TCP port, 1-65535, and no UDP port. The
+             ports that a host expects are looked at besides, and first
   expect     the ports that are meant to be open. An open port that is not among
              them is a finding (unexpected), and so is one of them that does not
              answer (missing)

@@ -42,7 +42,7 @@ func TestInventoryHelpExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(inv.Hosts) != 3 || inv.Hosts[0].Ports.TCP.Len() != 65535 || inv.Hosts[0].Ports.UDP.Len() != 0 ||
-		inv.Hosts[1].Ports.TCP.Len() != 1+11+1+1000 || inv.Hosts[2].Ports.TCP.Len() != 0 || inv.Hosts[2].Ports.UDP.Len() != 2 {
+		inv.Hosts[1].Ports.TCP.Len() != 1+11+1+1000 || inv.Hosts[2].Ports.TCP.Len() != 1 || inv.Hosts[2].Ports.UDP.Len() != 2 {
 		t.Errorf("%+v", inv.Hosts)
 	}
 	for _, key := range keys(t) {
