@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mimeparts "mime/multipart"
 	"strings"
 
 	"github.com/emersion/go-message"
@@ -127,18 +128,8 @@ func (d *decoder) walk(e *message.Entity, err error, depth int) {
 		return
 	}
 	kind, params, _ := e.Header.ContentType()
-	if mr := e.MultipartReader(); mr != nil {
-		for d.parts <= maxParts {
-			p, err := mr.NextPart()
-			if err == io.EOF {
-				return
-			}
-			if p == nil {
-				d.broken(err)
-				return
-			}
-			d.walk(p, err, depth+1)
-		}
+	if strings.HasPrefix(kind, "multipart/") {
+		d.multipart(e.Body, params["boundary"], depth)
 		return
 	}
 	disp, dparams, _ := e.Header.ContentDisposition()
@@ -164,6 +155,34 @@ func (d *decoder) walk(e *message.Entity, err error, depth int) {
 		b = b[:max(0, min(len(b), maxText-into.Len()))]
 	}
 	into.Write(b)
+}
+
+// multipart takes the parts apart. The reader is the standard library's, which
+// bounds the header of a part (10,000 fields, 10 MiB); go-message's does not.
+func (d *decoder) multipart(body io.Reader, boundary string, depth int) {
+	if boundary == "" {
+		d.broken(errors.New("multipart without a boundary"))
+		return
+	}
+	mr := mimeparts.NewReader(body, boundary)
+	for d.parts <= maxParts {
+		p, err := mr.NextRawPart()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			d.broken(err)
+			return
+		}
+		var h message.Header
+		for _, name := range []string{"Content-Type", "Content-Transfer-Encoding", "Content-Disposition"} {
+			if v := p.Header.Get(name); v != "" {
+				h.Set(name, v)
+			}
+		}
+		e, err := message.New(h, p)
+		d.walk(e, err, depth+1)
+	}
 }
 
 // htmlText is the words of an HTML body, a line for each block. Nothing is

@@ -403,3 +403,15 @@ func TestReadHostile(t *testing.T) {
 		}
 	}
 }
+
+// TestReadBoundsParts reads a mail whose part has a header without end.
+func TestReadBoundsParts(t *testing.T) {
+	raw := "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + strings.Repeat("a:\r\n", 500_000) + "\r\ntext\r\n--b--\r\n"
+	var out strings.Builder
+	if err := mailclient.WriteReceived(&out, &mailclient.Received{ID: "x", Raw: []byte(raw)}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "too large") || len(out.String()) > 1000 {
+		t.Errorf("%.500s", out.String())
+	}
+}
