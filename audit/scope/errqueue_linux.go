@@ -22,6 +22,11 @@ type errQueue struct {
 // arm is called with the socket before connect(), and again for a new socket
 // when the dialer tries once more.
 func (q *errQueue) arm(c syscall.RawConn, v6 bool) error {
+	if q.fd >= 0 {
+		// The dialer tries again because its socket met itself. Closed in order,
+		// that connection would wait for its own end and hold the port.
+		_ = unix.SetsockoptLinger(q.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
 	q.close()
 	var err error
 	if cerr := c.Control(func(fd uintptr) {
