@@ -26,6 +26,8 @@ func (g *gate) reword(line string) string {
 		return "503" + line[3:]
 	case (g.verb == "MAIL" || g.verb == "RCPT") && (code == "500" || code == "504") && strings.HasPrefix(text, "5.5.4 "):
 		return "555" + line[3:]
+	case g.verb == "AUTH" && code == "502" && strings.HasPrefix(text, "5.5.4 "):
+		return "501" + line[3:]
 	case g.verb == "AUTH" && code == "235":
 		return "235 2.7.0 Authenticated"
 	case g.verb == "AUTH" && code == "454" && strings.HasSuffix(text, "Invalid base64 data"):
