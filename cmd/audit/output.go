@@ -20,6 +20,7 @@ type output struct {
 	real   string // behind symlinks
 	format report.Format
 	mode   os.FileMode
+	sync   func(*os.File) error // makes what was written last
 }
 
 // planOutputs checks, before anything is contacted, that every report can be
@@ -51,7 +52,7 @@ func planOutput(path, inventory string) (output, error) {
 		return output{}, err
 	}
 	// A list of doors that should not be open is for its reader alone.
-	o := output{path: path, real: real, format: format, mode: 0o600}
+	o := output{path: path, real: real, format: format, mode: 0o600, sync: (*os.File).Sync}
 	if behind, err := filepath.EvalSymlinks(real); err == nil {
 		o.real = behind
 	}
@@ -138,7 +139,7 @@ func (o output) replace(result record.Run, opts report.Options) (err error) {
 	if err := f.Chmod(o.mode); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := o.sync(f); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
