@@ -23,3 +23,9 @@ func (c Config) WithClock(now func() time.Time) Config {
 	c.now = now
 	return c
 }
+
+// Stored is how many messages the store of a running server holds.
+func Stored(s *Server) int64 {
+	n, _ := s.store.Totals()
+	return n
+}
