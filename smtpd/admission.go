@@ -64,6 +64,7 @@ func (s *Server) turnAway(g *gate, r admit.Refusal) {
 	}
 	g.raw.Close()
 	s.recent.add(g.record())
+	g.release()
 	s.metrics.closed.WithLabelValues("refused").Inc()
 	s.cfg.Log.Warn("refused", "remote", g.RemoteAddr().String(), "reason", string(r.Reason))
 }

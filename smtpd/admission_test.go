@@ -81,6 +81,7 @@ func TestGreetPause(t *testing.T) {
 	if d := time.Since(began); d < 40*time.Millisecond {
 		t.Errorf("greeted after %v", d)
 	}
+	s = start(t, smtpd.Config{Admit: strict(admit.Config{GreetPause: time.Minute})})
 	early := s.from("127.0.0.3")
 	early.send("EHLO c\r\n" + transaction)
 	early.script("S: 554 5.5.1\nS: EOF")
@@ -209,13 +210,13 @@ func TestLists(t *testing.T) {
 
 // TestSlowBody lets a steady slow body live and ends one that stalls.
 func TestSlowBody(t *testing.T) {
-	s := start(t, smtpd.Config{Admit: admit.Config{Stall: 100 * time.Millisecond, MinRate: 10}})
+	s := start(t, smtpd.Config{Admit: admit.Config{Stall: time.Second, MinRate: 10}})
 	c := s.hello()
 	c.send(transaction + "DATA\r\n")
 	c.script("S: 250\nS: 250\nS: 354")
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for range 15 { // three stalls long
+	for range 30 { // longer than it may stand still
 		c.send("x\r\n")
 		<-tick.C
 	}

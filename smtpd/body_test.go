@@ -123,9 +123,9 @@ func TestHalfClosed(t *testing.T) {
 // TestRepliesAfterIdling collects more replies than the buffer holds, longer
 // after the last one than a write may take.
 func TestRepliesAfterIdling(t *testing.T) {
-	s := start(t, smtpd.Config{}.WithLimits(smtpd.Limits{Write: 20 * time.Millisecond}))
+	s := start(t, smtpd.Config{}.WithLimits(smtpd.Limits{Write: 300 * time.Millisecond}))
 	c := s.hello()
-	until := time.Now().Add(40 * time.Millisecond)
+	until := time.Now().Add(500 * time.Millisecond)
 	waitFor(t, func() bool { return time.Now().After(until) })
 	c.send("MAIL FROM:<a@a.example>\r\n" + strings.Repeat("RCPT TO:<b@b.example>\r\n", 500) + "RSET\r\n")
 	for range 502 {

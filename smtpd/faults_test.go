@@ -123,8 +123,8 @@ func TestFaults(t *testing.T) {
 	}{
 		{"1 a truncated chunk is no message", smtpd.Config{}, nil,
 			say(hello + transaction + "BDAT 1000 LAST\r\nSubject: x\r\n"), noMail},
-		{"2 nothing behind a time-out is a command", smtpd.Config{}.WithLimits(smtpd.Limits{Data: 50 * time.Millisecond}),
-			func(s *smtp.Server) { s.ReadTimeout = 50 * time.Millisecond },
+		{"2 nothing behind a time-out is a command", smtpd.Config{}.WithLimits(smtpd.Limits{Data: 200 * time.Millisecond}),
+			func(s *smtp.Server) { s.ReadTimeout = 200 * time.Millisecond },
 			func(t *testing.T, addr string) string {
 				c, err := net.Dial("tcp", addr)
 				if err != nil {

@@ -114,14 +114,34 @@ func newGate(c net.Conn, p policy, cfg Config, m *metrics) *gate {
 		mayXclient: contains(cfg.XclientFrom, peer.Addr()),
 		proxied:    contains(cfg.ProxyFrom, peer.Addr()),
 		host:       cfg.Hostname, maxSize: int64(cfg.MaxSize), limit: cfg.limit, bare: cfg.BareNewline,
-		in:      bufio.NewReaderSize(c, bufferSize),
+		in:      readers.Get().(*bufio.Reader),
 		log:     newTranscript(cfg.now),
 		metrics: m,
 		now:     cfg.now,
 		drained: make(chan struct{}),
 	}
-	g.out = bufio.NewWriterSize(deadlined{g}, 1<<10)
+	g.in.Reset(c)
+	g.out = writers.Get().(*bufio.Writer)
+	g.out.Reset(deadlined{g})
 	return g
+}
+
+// Buffers are shared among sessions that come and go: in a flood of connections
+// they would be most of the garbage.
+var (
+	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 1<<10) }}
+)
+
+// release gives the buffers back, when nothing will use the gate any more.
+func (g *gate) release() {
+	g.out.Reset(nil)
+	writers.Put(g.out)
+	if g.secure == nil { // with TLS, the first reader still belongs to it
+		g.in.Reset(nil)
+		readers.Put(g.in)
+	}
+	g.in, g.out = nil, nil
 }
 
 // proxy reads the header by which a named peer says whom it speaks for. When it

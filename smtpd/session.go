@@ -101,7 +101,10 @@ func (s *session) Logout() error { return nil }
 
 // serveConn serves one client to its end.
 func (s *Server) serveConn(g *gate) {
-	defer func() { s.recent.add(g.record()) }()
+	defer func() {
+		s.recent.add(g.record())
+		g.release()
+	}()
 	defer g.leave()
 	if g.proxied && g.proxy() == nil {
 		if r := s.ask(g); !r.IsZero() {

@@ -201,7 +201,7 @@ func TestCutShort(t *testing.T) {
 
 // TestTimeout lets a body stall: what comes after the time-out is no command.
 func TestTimeout(t *testing.T) {
-	s := start(t, smtpd.Config{}.WithLimits(smtpd.Limits{Data: 50 * time.Millisecond, Command: 50 * time.Millisecond}))
+	s := start(t, smtpd.Config{}.WithLimits(smtpd.Limits{Data: 500 * time.Millisecond, Command: 500 * time.Millisecond}))
 	c := s.hello()
 	c.send(transaction + "DATA\r\n")
 	c.expect("250")
