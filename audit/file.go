@@ -13,8 +13,6 @@ import (
 // contacted, so who may write it may aim the audit: on Unix, symlinks are
 // resolved, and a file that everyone may write is refused, and so is one on
 // whose way lies a folder that everyone may write and that has no sticky bit.
-// The file, and every folder and symlink on the way, must belong to root or to
-// the user that this process acts for (its effective user id).
 // The error is an [*InventoryError] where the file was read and is wrong.
 func Load(path string) (*Inventory, error) {
 	data, err := readTrusted(path)

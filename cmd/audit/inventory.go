@@ -92,6 +92,5 @@ quotes.
 
 Who may write the file may aim the audit. On Unix it is refused, therefore, when
 everyone may write it, or a folder on the way to it, behind symlinks too, that
-has no sticky bit; and when it, or a folder or symlink on the way, belongs to
-anyone but root and the user who runs the audit.
+has no sticky bit.
 `
