@@ -175,10 +175,7 @@ func (p *parser) portSet(n *yaml.Node, what string) record.PortSet {
 		}
 	}
 	if target := n; target.Kind == yaml.SequenceNode || target.Kind == yaml.AliasNode && target.Alias.Kind == yaml.SequenceNode {
-		// An audit that looks at nothing finds nothing, which reads as clean.
-		if p.list(n, what+" ports", one) == 0 {
-			p.fault(at(n), "%s ports: the list is empty; name what to look at, or leave %s out", what, what)
-		}
+		p.list(n, what+" ports", one) // an empty list is none of a default
 	} else {
 		one(n)
 	}
@@ -186,6 +183,7 @@ func (p *parser) portSet(n *yaml.Node, what string) record.PortSet {
 }
 
 func (p *parser) host(n *yaml.Node, defaults record.Ports) Host {
+	before := len(p.faults)
 	h := Host{Ports: defaults, place: at(n), places: make(map[string]place)}
 	addressed := 0
 	p.mapping(n, "a host", map[string]field{
@@ -225,6 +223,10 @@ func (p *parser) host(n *yaml.Node, defaults record.Ports) Host {
 		p.fault(h.place, "a host needs an address, or addresses")
 	case addressed == 2:
 		p.fault(h.place, "a host has either an address or addresses, not both")
+	}
+	if len(p.faults) == before && h.Ports.Len()+len(h.Expect) == 0 {
+		// An audit that looks at nothing finds nothing, which reads as clean.
+		p.fault(h.place, "there is no port to look at: tcp and udp are empty, and nothing is expected")
 	}
 	return h
 }

@@ -60,10 +60,11 @@ Keys of a host:
   addresses  a list of these, instead of address; expect holds for each of them
   owner      who answers for it; shown with its findings
   ports      what to look at: tcp and udp, each a port, a range, a text like
-             "22,80-90", or a list of these, which may not be empty. A protocol
-             that is left out is as in defaults. Where defaults do not say it
-             either, that means every TCP port, 1-65535, and no UDP port. The
-             ports that a host expects are looked at besides, and first
+             "22,80-90", or a list of these; [] is none, which a host may say of
+             one of the two. A protocol that is left out is as in defaults.
+             Where defaults do not say it either, that means every TCP port,
+             1-65535, and no UDP port. The ports that a host expects are looked
+             at besides, and first
   expect     the ports that are meant to be open. An open port that is not among
              them is a finding (unexpected), and so is one of them that does not
              answer (missing)
