@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -151,7 +152,7 @@ func TestSignals(t *testing.T) {
 // what was acknowledged stays, and with room again mail is taken again.
 func TestFullDisk(t *testing.T) {
 	data := t.TempDir()
-	mountSmall(t, data, "size=2m")
+	mountSmall(t, data, "size=4m")
 	p := startProcess(t, "--data", data)
 	acknowledged := map[string]string{}
 	s := dialSMTP(t, p.smtp)
@@ -178,6 +179,32 @@ func TestFullDisk(t *testing.T) {
 	if len(acknowledged) == 0 {
 		t.Fatal("nothing fitted")
 	}
+	// The disk is full, and what is on it can be deleted all the same.
+	for id := range acknowledged {
+		req, err := http.NewRequest("DELETE", p.http+"/api/v1/messages/"+id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hc := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := hc.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNoContent {
+			t.Fatalf("DELETE on a full disk: %s", resp.Status)
+		}
+		delete(acknowledged, id)
+		if len(acknowledged) == 1 {
+			break
+		}
+	}
+	again := "Subject: in the freed room\r\n\r\n" + strings.Repeat("12345678\r\n", 2000) + "end\r\n"
+	reply := s.message(again)
+	if !strings.HasPrefix(reply, "250 2.0.0 Ok: queued as ") {
+		t.Fatalf("in the freed room: %q", reply)
+	}
+	acknowledged[strings.TrimSpace(reply[len("250 2.0.0 Ok: queued as "):])] = again
 	remount(t, data, "size=20m")
 	if reply := s.message("Subject: again\r\n\r\nend\r\n"); !strings.HasPrefix(reply, "250 ") {
 		t.Errorf("with room again: %q", reply)

@@ -101,7 +101,7 @@ const deleteStep = 200
 
 // Delete removes one message. ErrNotFound when there is none of that id.
 func (s *Store) Delete(ctx context.Context, id string) error {
-	n, err := s.deleteWhere(ctx, `id = ?`, id)
+	n, err := s.withReserve(func() (int64, error) { return s.deleteWhere(ctx, `id = ?`, id) })
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}
@@ -165,7 +165,7 @@ func (s *Store) deleteSteps(ctx context.Context, next func() (where string, args
 		if where == "" {
 			return total, nil
 		}
-		n, err := s.deleteWhere(ctx, where, args...)
+		n, err := s.withReserve(func() (int64, error) { return s.deleteWhere(ctx, where, args...) })
 		if err != nil || n == 0 {
 			return total, err
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
@@ -26,20 +27,22 @@ const readers = 4
 
 // Store is an open store. See the package's comment.
 type Store struct {
-	write  *writer
-	wdb    *sql.DB
-	rdb    *sql.DB
-	lock   *os.File
-	disk   disk
-	bodies string        // folder of the bodies that are files
-	count  atomic.Int64  // messages
-	bytes  atomic.Int64  // of all messages
-	news   chan struct{} // one slot: something was accepted since it was last emptied
+	write   *writer
+	wdb     *sql.DB
+	rdb     *sql.DB
+	lock    *os.File
+	disk    disk
+	path    string // of the database
+	reserve sync.Mutex
+	bodies  string        // folder of the bodies that are files
+	count   atomic.Int64  // messages
+	bytes   atomic.Int64  // of all messages
+	news    chan struct{} // one slot: something was accepted since it was last emptied
 }
 
 // Open opens the store that rawURL names, and makes it where there is none:
-// "sqlite:PATH". Beside PATH it keeps PATH.lock, the folder PATH.bodies and
-// SQLite's own PATH-wal and PATH-shm; nothing else is touched. What a crash has
+// "sqlite:PATH". Beside PATH it keeps PATH.lock, PATH.reserve, the folder
+// PATH.bodies and SQLite's own PATH-wal and PATH-shm; nothing else is touched. What a crash has
 // left half done is cleared away.
 func Open(ctx context.Context, rawURL string) (*Store, error) {
 	path, err := sqlitePath(rawURL)
@@ -75,7 +78,7 @@ func openSQLite(ctx context.Context, path string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{disk: realDisk, bodies: path + ".bodies", news: make(chan struct{}, 1)}
+	s := &Store{disk: realDisk, path: path, bodies: path + ".bodies", news: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.release()
@@ -126,6 +129,7 @@ func openSQLite(ctx context.Context, path string) (_ *Store, err error) {
 	if err := s.sweep(ctx); err != nil {
 		return nil, err
 	}
+	s.holdReserve()
 	s.write = startWriter(s.wdb)
 	return s, nil
 }
