@@ -3,6 +3,7 @@ package smtpd_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -128,37 +129,62 @@ func TestEveryByteAlone(t *testing.T) {
 	}
 }
 
-// TestSmuggling sends every line end around a dot. What comes of it is one
-// message or a refusal, never two messages.
+// TestSmuggling sends every line end around a dot, whole, octet by octet, and in
+// segments that part where it matters. What comes of it is one message or a
+// refusal, never two messages.
 func TestSmuggling(t *testing.T) {
 	ends := map[string]string{"LF": "\n", "CR": "\r", "CRLF": "\r\n", "CRCRLF": "\r\r\n", "NUL": "\x00"}
-	for before, b := range ends {
-		for after, a := range ends {
-			t.Run(before+"."+after, func(t *testing.T) {
-				s := start(t, smtpd.Config{})
-				c := s.hello()
-				c.send(transaction + "DATA\r\n")
-				c.expect("250")
-				c.expect("250")
-				c.expect("354")
-				c.send("Subject: one\r\n\r\ntext" + b + "." + a + transaction + "DATA\r\nSubject: two\r\n\r\nsmuggled\r\n.\r\nQUIT\r\n")
-				if before == "CRLF" && after == "CRLF" {
-					// This is the end of a message, and what follows are commands.
-					for _, want := range []string{"250 2.0.0", "250", "250", "354", "250 2.0.0", "221"} {
-						c.expect(want)
-					}
-					l := s.list()
-					if len(l) != 2 || s.body(l[1].ID) != "Subject: one\r\n\r\ntext\r\n" {
-						t.Errorf("%d messages are stored, want the two that were sent", len(l))
-					}
+	const behind = transaction + "DATA\r\nSubject: two\r\n\r\nsmuggled\r\n.\r\nQUIT\r\n"
+	ways := map[string]func(c *client, before, after string){
+		"whole": func(c *client, before, after string) {
+			io.WriteString(c, "Subject: one\r\n\r\ntext"+before+"."+after+behind)
+		},
+		"octets": func(c *client, before, after string) {
+			for _, b := range []byte("Subject: one\r\n\r\ntext" + before + "." + after + behind) {
+				if _, err := c.Write([]byte{b}); err != nil {
+					return // refused before its end
+				}
+			}
+		},
+		"segments": func(c *client, before, after string) {
+			for _, segment := range []string{"Subject: one\r\n\r\ntext" + before, ".", after, behind} {
+				if _, err := io.WriteString(c, segment); err != nil {
 					return
 				}
-				c.expect("550 5.6.11")
-				c.expectEOF()
-				if n := len(s.list()); n != 0 {
-					t.Errorf("%d messages are stored", n)
-				}
-			})
+				until := time.Now().Add(2 * time.Millisecond)
+				waitFor(c.t, func() bool { return time.Now().After(until) })
+			}
+		},
+	}
+	for before, b := range ends {
+		for after, a := range ends {
+			for way, send := range ways {
+				t.Run(before+"."+after+"/"+way, func(t *testing.T) {
+					s := start(t, smtpd.Config{}.WithLimits(smtpd.Limits{Linger: patience}))
+					c := s.hello()
+					c.send(transaction + "DATA\r\n")
+					c.script("S: 250\nS: 250\nS: 354")
+					send(c, b, a)
+					if before == "CRLF" && after == "CRLF" {
+						// This is the end of a message, and what follows are commands.
+						for _, want := range []string{"250 2.0.0", "250", "250", "354", "250 2.0.0", "221"} {
+							c.expect(want)
+						}
+						l := s.list()
+						if len(l) != 2 || s.body(l[1].ID) != "Subject: one\r\n\r\ntext\r\n" {
+							t.Errorf("%d messages are stored, want the two that were sent", len(l))
+						}
+						c.Close()
+						return
+					}
+					c.expect("550 5.6.11")
+					c.expectEOF()
+					c.Close()
+					if n := len(s.list()); n != 0 {
+						t.Errorf("%d messages are stored", n)
+					}
+				})
+			}
 		}
 	}
 }
