@@ -242,6 +242,7 @@ func FuzzCompose(f *testing.F) {
 	f.Add("Hello", "Ada", "X-A", "b")
 	f.Add("a  b\t=?utf-8?q?x?=", `"A" <b>, (c)`, "Subject", strings.Repeat("ä ", 90))
 	f.Add(strings.Repeat("x", 1200), "  ", "X", " ")
+	f.Add(strings.Repeat("\x92", 100), strings.Repeat("\x92", 100), "X", strings.Repeat("\x92", 100)) // once without end
 	f.Fuzz(func(t *testing.T, subject, name, key, value string) {
 		from := box(t, "a@x.example")
 		from.Name = name

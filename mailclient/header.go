@@ -117,6 +117,9 @@ func (d *Draft) fields() ([]Field, error) {
 	if d.From.Address.IsZero() {
 		from = "MAILER-DAEMON@localhost" // a header needs a From where an envelope may have none
 	}
+	if err := checkText(d.Subject); err != nil {
+		return nil, fmt.Errorf("subject: %w", err)
+	}
 	own := []Field{
 		{"Date", date.Format("Mon, 02 Jan 2006 15:04:05 -0700")},
 		{"From", from},
@@ -124,9 +127,6 @@ func (d *Draft) fields() ([]Field, error) {
 		{"Cc", list(d.Cc)},
 		{"Subject", encodeText(d.Subject)},
 		{"Message-ID", "<" + id + ">"},
-	}
-	if err := checkText(d.Subject); err != nil {
-		return nil, fmt.Errorf("subject: %w", err)
 	}
 	if err := checkID(id); err != nil {
 		return nil, err

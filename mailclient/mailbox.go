@@ -142,8 +142,11 @@ func encodedWords(s string) string {
 	var words []string
 	for len(s) > 0 {
 		n := min(most, len(s))
-		for n < len(s) && !utf8.RuneStart(s[n]) {
+		for n > 0 && n < len(s) && !utf8.RuneStart(s[n]) {
 			n--
+		}
+		if n == 0 { // no character begins in all of it: it is not UTF-8
+			n = min(most, len(s))
 		}
 		words = append(words, "=?utf-8?B?"+b64(s[:n])+"?=")
 		s = s[n:]
