@@ -22,8 +22,8 @@ import (
 // time: when the next one is asked for, the reply to the last has been written,
 // so the gate knows what state the library is in without asking it.
 //
-// It answers by itself what the library would misread, finds the end of a body
-// itself, and after the first failure, a time-out included, gives the library
+// It answers by itself what the library would misread, keeps bodies to itself
+// (body.go), and after the first failure, a time-out included, gives the library
 // nothing more: no byte that follows is ever taken for a command. Replies
 // collect while commands wait, so that pipelined ones are answered together
 // (RFC 2920, section 3.2).
